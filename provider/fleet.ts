@@ -1,0 +1,310 @@
+/**
+ * Fleet: many hosts, one host's way each, a few at a time; canaries first; no new host after too many failures.
+ */
+import pLimit from "p-limit";
+import { probeHosts } from "./config";
+import { type Failure, isKeepaliveError, KeepaliveError, printable } from "./errors";
+import { type Connector, localConnector, type SshTarget, sshConnector } from "./host";
+import type { HostSettings, RolloutSettings } from "./inputs";
+import { type HostFacts, type Look, observe } from "./observe";
+import { planRemoval, planTarget, type TargetPlan, type TargetState, type TransactionPlan, type Wish } from "./plan";
+import type { Side } from "./settings";
+import { type Transacted, takeOwnership, transact } from "./transaction";
+
+/** What one look at a host led to. */
+export type HostPlan =
+  | { readonly kind: "looked"; readonly targets: readonly TargetPlan[]; readonly openssh: string }
+  | { readonly kind: "failed"; readonly failure: Failure }
+  | { readonly kind: "unknown"; readonly properties: readonly string[] };
+
+/** What became of one host in an up or a delete. */
+export interface HostResult {
+  readonly name: string;
+  readonly outcome: "unchanged" | "changed" | "failed" | "stopped";
+  readonly failure?: Failure;
+  readonly states: readonly TargetState[];
+  readonly openssh: string;
+  readonly backup?: string;
+  /** For people: what was left alone and why. */
+  readonly notes: readonly string[];
+}
+
+const SIDES: readonly Side[] = ["server", "client"];
+
+/** The connector of one host, and the facts already fetched in this process. */
+export interface Way {
+  readonly settings: HostSettings;
+  readonly connector: Connector;
+}
+
+/** How to get to a host. Throws KeepaliveError (bad-input) for what ssh may not be given. */
+export function wayTo(settings: HostSettings): Way {
+  const { name, connection: c, become } = settings;
+  const withBecome = become === undefined ? {} : { become };
+  if (settings.local) return { settings, connector: localConnector(name, withBecome) };
+  const { host, ...rest } = c;
+  const target: SshTarget = { ...rest, name, host: host ?? "", ...withBecome };
+  return { settings, connector: sshConnector(target) };
+}
+
+/** What to look at on a host. */
+export function lookFor(settings: HostSettings): Look {
+  const { server, client } = settings;
+  return {
+    ...(server === undefined
+      ? {}
+      : {
+          server: {
+            ...(server.configPath === undefined ? {} : { configPath: server.configPath }),
+            ...(server.sshdPath === undefined ? {} : { sshdPath: server.sshdPath }),
+          },
+        }),
+    ...(client === undefined
+      ? {}
+      : {
+          client: {
+            ...(client.configPath === undefined ? {} : { configPath: client.configPath }),
+            ...(client.user === undefined ? {} : { user: client.user }),
+            probes: probeHosts(client.hosts),
+          },
+        }),
+  };
+}
+
+/** What is wanted of one side; undefined when nothing of it is managed. */
+export function wishOf(settings: HostSettings, side: Side): Wish | undefined {
+  const target = settings[side];
+  if (target === undefined) return undefined;
+  const { server, client } = settings;
+  return {
+    side,
+    wanted: target.values,
+    placement: side === "server" ? (server?.placement ?? "auto") : "auto",
+    patterns: side === "client" ? (client?.hosts ?? ["*"]) : [],
+    ...(side === "client" && client?.user !== undefined ? { user: client.user } : {}),
+    ...(side === "server" && server?.reload !== undefined ? { reload: server.reload } : {}),
+    ...(settings.idleTimeout === undefined ? {} : { idleTimeout: settings.idleTimeout }),
+    allowNoBootGuard: settings.allowNoBootGuard,
+  };
+}
+
+/**
+ * Looks remembered within this process: check and diff of one phase follow each other at once and must not cost two
+ * round trips. What an up does is guarded by fingerprints on the host, so an old look can only fail, not harm.
+ */
+const looks = new Map<string, { readonly at: number; readonly facts: Promise<HostFacts> }>();
+
+/** How long a look is good for, in milliseconds. */
+const LOOK_TTL_MS = 60_000;
+
+const lookKey = (settings: HostSettings): string =>
+  JSON.stringify([settings.local, settings.connection, settings.become, lookFor(settings)]);
+
+/** Facts of a host: fetched now, or remembered from a moment ago. */
+export function factsOf(way: Way, fresh = false): Promise<HostFacts> {
+  const look = lookFor(way.settings);
+  const key = lookKey(way.settings);
+  const known = looks.get(key);
+  if (!fresh && known !== undefined && performance.now() - known.at < LOOK_TTL_MS) return known.facts;
+  const facts = observe(way.connector, look);
+  looks.set(key, { at: performance.now(), facts });
+  return facts;
+}
+
+/** Carries a plan out; whatever comes of it, what was seen before no longer counts. */
+async function change(way: Way, transaction: TransactionPlan): Promise<Transacted> {
+  const { confirmTimeout, verifyAs } = way.settings;
+  try {
+    return await transact(way.connector, transaction, { confirmSeconds: confirmTimeout, verifyAs });
+  } finally {
+    looks.delete(lookKey(way.settings));
+  }
+}
+
+/** Looks at a host and plans, changing nothing. Never rejects for what a host does. */
+export async function planHost(settings: HostSettings, owner: string | undefined, fresh = false): Promise<HostPlan> {
+  if (settings.unknown.length > 0) return { kind: "unknown", properties: settings.unknown };
+  try {
+    const facts = await factsOf(wayTo(settings), fresh);
+    return { kind: "looked", targets: plansOf(settings, facts, owner), openssh: opensshOf(facts) };
+  } catch (error) {
+    return { kind: "failed", failure: failureOf(error, settings.name) };
+  }
+}
+
+function plansOf(settings: HostSettings, facts: HostFacts, owner: string | undefined): TargetPlan[] {
+  return SIDES.flatMap((side) => {
+    const wish = wishOf(settings, side);
+    const target = facts[side];
+    return wish === undefined || target === undefined
+      ? []
+      : [planTarget(settings.name, target, facts.namespace, wish, owner)];
+  });
+}
+
+const opensshOf = (facts: HostFacts): string => printable((facts.server ?? facts.client)?.version ?? "", 100);
+
+/** Plans many hosts at once, in the order of `all`. */
+export async function planFleet(
+  all: readonly HostSettings[],
+  parallel: number,
+  owner: string | undefined,
+  fresh = false,
+): Promise<ReadonlyMap<string, HostPlan>> {
+  const limit = pLimit(parallel);
+  const plans = await Promise.all(
+    all.map((settings) => limit(async () => [settings.name, await planHost(settings, owner, fresh)] as const)),
+  );
+  return new Map(plans);
+}
+
+/** What is to be done on one host: bring it to what is wanted, or undo what `owner` did. */
+export interface Task {
+  readonly settings: HostSettings;
+  readonly verb: "apply" | "remove";
+}
+
+/** Does one task; never rejects for what a host does. */
+export async function doHost(task: Task, owner: string): Promise<HostResult> {
+  const { settings, verb } = task;
+  const base = { name: settings.name, states: [], openssh: "", notes: [] };
+  try {
+    const way = wayTo(settings);
+    return await (verb === "apply" ? apply(way, owner) : remove(way, owner));
+  } catch (error) {
+    return { ...base, outcome: "failed", failure: failureOf(error, settings.name) };
+  }
+}
+
+/** A state that moved under us, a lock that will soon be free: worth beginning again from a new look. */
+const AGAIN: readonly string[] = ["changed-meanwhile", "locked"];
+
+async function withRetries<T>(name: string, attempt: (fresh: boolean) => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await attempt(tries > 0);
+    } catch (error) {
+      const failure = failureOf(error, name);
+      if (!AGAIN.includes(failure.code) || tries >= 2) throw error;
+      await new Promise((resolve) => setTimeout(resolve, Math.min(failure.retryAfterSeconds ?? 0, 120) * 1000 + 200));
+    }
+  }
+}
+
+async function apply(way: Way, owner: string): Promise<HostResult> {
+  const { settings, connector } = way;
+  return withRetries(settings.name, async (fresh) => {
+    let changed = false;
+    let backup: string | undefined;
+    const notes: string[] = [];
+    const states: TargetState[] = [];
+    let openssh = "";
+    for (const side of SIDES) {
+      const wish = wishOf(settings, side);
+      if (wish === undefined) continue;
+      const facts = await factsOf(way, fresh);
+      openssh = opensshOf(facts);
+      const target = facts[side];
+      if (target === undefined) continue;
+      const plan = planTarget(settings.name, target, facts.namespace, wish, owner);
+      if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
+      if (plan.kind === "edit") {
+        const done = await change(way, plan.transaction);
+        changed = true;
+        if (done.backup !== "") backup = done.backup;
+        notes.push(...plan.notes, ...plan.left);
+      } else if (plan.own !== undefined) {
+        await takeOwnership(connector, plan.own);
+      }
+      states.push(plan.kind === "edit" ? plan.after : plan.state);
+    }
+    return {
+      name: settings.name,
+      outcome: changed ? "changed" : "unchanged",
+      states,
+      openssh,
+      notes,
+      ...(backup === undefined ? {} : { backup }),
+    };
+  });
+}
+
+async function remove(way: Way, owner: string): Promise<HostResult> {
+  const { settings } = way;
+  return withRetries(settings.name, async (fresh) => {
+    let changed = false;
+    const notes: string[] = [];
+    for (const side of SIDES) {
+      const wish = wishOf(settings, side);
+      if (wish === undefined) continue;
+      const facts = await factsOf(way, fresh);
+      const target = facts[side];
+      if (target === undefined) continue;
+      const plan = planRemoval(settings.name, target, facts.namespace, wish, owner);
+      if (plan.kind === "notOurs") {
+        notes.push(`${side}: nothing was touched, ${plan.reason}`);
+        continue;
+      }
+      if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
+      if (plan.kind === "edit") {
+        await change(way, plan.transaction);
+        changed = true;
+        notes.push(...plan.notes, ...plan.left);
+      }
+    }
+    return { name: settings.name, outcome: changed ? "changed" : "unchanged", states: [], openssh: "", notes };
+  });
+}
+
+/** Does all tasks: canaries first and alone, then the rest, `parallel` at a time; stops starting after `maxFailures`. */
+export async function doFleet(
+  tasks: readonly Task[],
+  rollout: RolloutSettings,
+  owner: string,
+  progress: (result: HostResult) => void = () => {},
+): Promise<readonly HostResult[]> {
+  const limit = pLimit(rollout.parallel);
+  let failures = 0;
+  const run = (task: Task): Promise<HostResult> =>
+    limit(async () => {
+      if (failures > rollout.maxFailures) return stoppedResult(task.settings.name);
+      const result = await doHost(task, owner);
+      if (result.outcome === "failed") failures += 1;
+      progress(result);
+      return result;
+    });
+  const canaries = await Promise.all(tasks.slice(0, rollout.canary).map(run));
+  // A canary is there to fail alone: one failure among them ends the rollout, whatever maxFailures allows later.
+  if (canaries.some((r) => r.outcome === "failed")) failures = Math.max(failures, rollout.maxFailures + 1);
+  const rest = await Promise.all(tasks.slice(rollout.canary).map(run));
+  return [...canaries, ...rest];
+}
+
+function stoppedResult(name: string): HostResult {
+  return {
+    name,
+    outcome: "stopped",
+    states: [],
+    openssh: "",
+    notes: [],
+    failure: {
+      code: "stopped",
+      host: name,
+      step: "connect",
+      reason: "not tried, the rollout had stopped after earlier failures",
+      remedy: "Mend those and run again; rollout.maxFailures says how many are borne",
+    },
+  };
+}
+
+/** The failure in an error; a fault of our own keeps its text, never its stack. */
+export function failureOf(error: unknown, host: string): Failure {
+  if (isKeepaliveError(error)) return { host, ...error.failure };
+  return {
+    code: "protocol",
+    host,
+    step: "observe",
+    reason: `unexpected: ${printable(error instanceof Error ? error.message : String(error), 300)}`,
+    remedy: "Please report this, it is a fault of the provider",
+  };
+}

@@ -1,0 +1,129 @@
+# The new login: proves the way in, sees that the daemon that served it has read its files, reads the effective values
+# there, and confirms. Also used to ask what became of a transaction (`ask`).
+
+# answer_outcome: the transaction is over; $TARGET/last tells how.
+answer_outcome() {
+  if [ -f "$TARGET/last" ] && read -r last_txid_ last_outcome_ <"$TARGET/last" && [ "$last_txid_" = "$TXID" ]; then
+    record outcome "$last_outcome_"
+    record log "$(head -c 4000 "$TARGET/last")"
+  else
+    record outcome unknown
+  fi
+  [ ! -f "$TARGET/last-failure" ] || record failure "$(head -c 2000 "$TARGET/last-failure")"
+  finish
+  exit 0
+}
+
+# wanted_now ENCODED: a line such as "clientaliveinterval 60" stands in what OpenSSH says now.
+wanted_now() {
+  decode "$1"
+  printf '%s\n' "$SAID" | grep -q -i -x -e "$value" || WHY="${WHY:+$WHY; }OpenSSH does not have \"$value\""
+}
+
+# ours: the lock there is this transaction's.
+ours() {
+  [ -f "$T/conf" ] && read -r key_ conf_txid_ <"$T/conf" 2>/dev/null && [ "$conf_txid_" = "$TXID" ]
+}
+
+main() {
+  read_data
+  get txid && TXID=$value
+  get side && SIDE=$value
+  get config && CONFIG=$value
+  get wait && limit_=$value || limit_=10
+  target_folder "$SIDE" "$CONFIG"
+  T=$TARGET/lock
+  find_sshd
+  served_session_=$SESSION
+  served_start_=$SESSION_START
+  served_listener_=$LISTENER
+  now
+  until_=$((NOW + limit_ * 100))
+  state_=
+  while ours; do
+    state_='' at_=0
+    read -r state_ at_ <"$T/status" 2>/dev/null
+    case $state_ in activated) break ;; esac
+    now
+    if [ "$NOW" -gt "$until_" ]; then
+      record outcome pending
+      record state "$state_"
+      finish
+      exit 0
+    fi
+    nap
+  done
+  ours || answer_outcome
+  if get ask; then
+    record outcome pending
+    record state "$state_"
+    finish
+    exit 0
+  fi
+  sh_txid_=$TXID
+  load "$T"
+  TXID=$sh_txid_
+  if [ "$SIDE" = server ] && ! get local; then
+    # This login must have been accepted after the daemon read the new files, by that daemon.
+    hz_=$(getconf CLK_TCK 2>/dev/null) || hz_=100
+    if [ -n "$served_start_" ] && [ $((served_start_ * 100 / hz_)) -lt "$at_" ]; then
+      record outcome early
+      finish
+      exit 0
+    fi
+    if [ -f "$T/daemon" ] && read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"; then
+      identity "$daemon_pid_" "$PIDFILE"
+      if [ -n "$served_listener_" ] && [ "$served_listener_" != "$daemon_pid_" ]; then
+        record outcome other-daemon
+        record served "$served_session_ $served_listener_"
+        finish
+        exit 0
+      fi
+      if [ "$IDENTITY" != "$daemon_identity_" ]; then
+        # Someone made it read its files once more; the values are looked at below all the same.
+        record reread again
+      fi
+    fi
+  fi
+  WHY=
+  if [ "$SIDE" = client ]; then
+    CLIENT_USER=
+    get client_user && user_=$value || user_=
+    client_place "$user_" "$CONFIG"
+    [ -e "$CONFIG" ] || CLIENT_CONFIG=none
+    if get spec; then
+      client_says "$value"
+      each want wanted_now
+    fi
+  else
+    set -- "$EXE" -T -f "$CONFIG"
+    while IFS= read -r arg_; do
+      set -- "$@" "$arg_"
+    done <"$T/args"
+    get spec && [ "$value" != - ] && set -- "$@" -C "$value"
+    sshd_says "$@"
+    each want wanted_now
+  fi
+  if [ -n "$WHY" ]; then
+    record outcome wrong-values
+    record why "$WHY"
+    printf 'verify\n%s\n' "$WHY" >"$T/failure"
+    decide reverting
+    finish
+    exit 0
+  fi
+  if [ -f "$T/daemon" ]; then
+    # What the daemon has read, for the next look: it is the same daemon until this changes.
+    read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"
+    record identity "$daemon_identity_"
+    printf '%s\n' "$daemon_identity_" >"$TARGET/loaded.tmp" && mv -f "$TARGET/loaded.tmp" "$TARGET/loaded"
+  fi
+  if decide confirmed; then
+    settle
+    record outcome confirmed
+    record backup "$BACKUP"
+    finish
+  else
+    answer_outcome
+  fi
+}

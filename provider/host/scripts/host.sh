@@ -1,0 +1,231 @@
+# Facts about the host that several scripts need: where state lives, which sshd serves us, what OpenSSH says.
+# POSIX sh and base utilities; Linux reads /proc, other systems fall back to ps. Writes nothing.
+
+NL='
+'
+
+# now: centiseconds since boot (monotonic where /proc is, wall clock elsewhere) in $NOW.
+now() {
+  if read -r up_ idle_ 2>/dev/null </proc/uptime; then
+    NOW=$((${up_%.*} * 100 + 1${up_#*.} - 100))
+  else
+    NOW=$(($(date +%s) * 100))
+  fi
+}
+
+# nap: about 50 ms, or one second where sleep takes whole seconds only.
+nap() { sleep 0.05 2>/dev/null || sleep 1; }
+
+# boot_id: changes with every boot, in $BOOT.
+boot_id() {
+  BOOT=unknown
+  if read -r BOOT 2>/dev/null </proc/sys/kernel/random/boot_id; then return 0; fi
+  BOOT=$(sysctl -n kern.boottime 2>/dev/null) || BOOT=unknown
+}
+
+# state_root: the folder that keeps records, locks and backups, in $STATE. The variable lets several daemons of one
+# machine keep their state apart (test fleets); sudo drops it.
+state_root() {
+  if [ -n "${PULUMI_SSH_KEEPALIVE_STATE_DIR:-}" ]; then
+    STATE=$PULUMI_SSH_KEEPALIVE_STATE_DIR
+  elif [ "$(id -u)" = 0 ]; then
+    STATE=/var/lib/pulumi-ssh-keepalive
+  else
+    STATE=${XDG_STATE_HOME:-${HOME:-/}/.local/state}/pulumi-ssh-keepalive
+  fi
+}
+
+# target_folder SIDE PATH: the state folder of one managed configuration, in $TARGET.
+target_folder() {
+  state_root
+  sum_=$(printf '%s' "$2" | cksum)
+  TARGET=$STATE/$1-${sum_% *}-${sum_#* }
+}
+
+# sum_of FILE: "CRC SIZE", or "absent", in $SUM.
+sum_of() {
+  if [ -e "$1" ] || [ -L "$1" ]; then
+    SUM=$(cksum <"$1" 2>/dev/null) || SUM=unreadable
+  else
+    SUM=absent
+  fi
+}
+
+# resolve FILE: the file behind links (40 at most), in $REAL; fails on a dangling link.
+resolve() {
+  REAL=$1
+  hops_=0
+  while [ -L "$REAL" ]; do
+    hops_=$((hops_ + 1))
+    [ "$hops_" -le 40 ] || return 1
+    to_=$(readlink "$REAL" 2>/dev/null) || {
+      to_=$(ls -ld "$REAL")
+      to_=${to_##* -> }
+    }
+    case $to_ in
+      /*) REAL=$to_ ;;
+      *) REAL=${REAL%/*}/$to_ ;;
+    esac
+  done
+  dir_=$(CDPATH='' cd -P -- "${REAL%/*}/" 2>/dev/null && pwd) || return 1
+  REAL=${dir_%/}/${REAL##*/}
+  [ -e "$REAL" ]
+}
+
+# process PID: $PPID_, $COMM and $START (clock ticks since boot, empty without /proc); fails when there is none.
+process() {
+  if [ -d /proc/self ]; then
+    stat_=
+    { read -r stat_ <"/proc/$1/stat"; } 2>/dev/null || return 1
+    COMM=${stat_#*(}
+    COMM=${COMM%)*}
+    # shellcheck disable=SC2086 # fields of /proc/PID/stat are split on purpose
+    set -- ${stat_##*) }
+    PPID_=$2
+    START=${20}
+  else
+    line_=$(ps -o ppid= -o comm= -p "$1" 2>/dev/null) || return 1
+    # shellcheck disable=SC2086 # two columns
+    set -- $line_
+    PPID_=$1
+    COMM=${2##*/}
+    START=
+  fi
+}
+
+# same_process PID START: it still is the process that was seen.
+same_process() { process "$1" && [ "$START" = "$2" ]; }
+
+# find_sshd: walks up from this shell to the sshd that serves this session.
+#   $SESSION, $SESSION_START  the process of this connection (empty when this is no ssh session)
+#   $LISTENER                 the daemon that accepted it (empty when sshd was started for this connection alone)
+find_sshd() {
+  SESSION=
+  SESSION_START=
+  LISTENER=
+  at_=$$
+  top_=
+  below_=
+  while [ "$at_" -gt 0 ] && process "$at_"; do
+    case $COMM in
+      sshd | sshd-session | sshd-auth)
+        below_=$top_
+        below_start_=${top_start_:-}
+        top_=$at_
+        top_start_=$START
+        top_comm_=$COMM
+        ;;
+      *) [ -z "$top_" ] || break ;;
+    esac
+    at_=$PPID_
+  done
+  [ -n "$top_" ] || return 0
+  daemon_args "$top_"
+  case $top_comm_:$ARGS in
+    # A title that is not a listener's is a connection's; -i is sshd started for one connection (inetd, Accept=yes).
+    sshd-session:* | sshd-auth:* | sshd:'sshd: '* | *"${NL}-i${NL}"* | *"${NL}-i")
+      SESSION=$top_
+      SESSION_START=$top_start_
+      ;;
+    *)
+      LISTENER=$top_
+      SESSION=$below_
+      SESSION_START=$below_start_
+      ;;
+  esac
+}
+
+# daemon_args PID: its arguments, one a line (argv[0] first), in $ARGS. sshd >= 8.2 rewrites its title to
+# `sshd: ARGV [listener] N of M-O startups` (sshd.c), so words are taken from there.
+daemon_args() {
+  if [ -r "/proc/$1/cmdline" ]; then
+    ARGS=$(tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null)
+  else
+    ARGS=$(ps -o args= -p "$1" 2>/dev/null | tr ' ' '\n')
+  fi
+  case $ARGS in
+    'sshd: '*'[listener]'*)
+      ARGS=${ARGS#sshd: }
+      ARGS=$(printf '%s' "${ARGS%%' [listener]'*}" | tr ' ' '\n')
+      ;;
+  esac
+}
+
+# daemon_exe PID: the binary it runs, in $EXE (empty when it cannot be told).
+daemon_exe() {
+  EXE=$(readlink "/proc/$1/exe" 2>/dev/null) || EXE=
+  EXE=${EXE%' (deleted)'}
+  [ -x "$EXE" ] || EXE=
+}
+
+# identity PID: changes when the process executes itself again (the auxiliary vector holds the address of fresh random
+# bytes); without /proc the PidFile's change time serves, given as $2.
+identity() {
+  if [ -r "/proc/$1/auxv" ]; then
+    IDENTITY=$(cksum <"/proc/$1/auxv" 2>/dev/null) || IDENTITY=
+    [ -n "$IDENTITY" ] && return 0
+  fi
+  IDENTITY=$(ls -ldT "${2:-/nonexistent}" 2>/dev/null) || IDENTITY=
+}
+
+# privsep_missing OUTPUT: sshd refused for want of its privilege separation folder (often so under ssh.socket).
+privsep_missing() {
+  case $1 in *'Missing privilege separation directory'*) return 0 ;; esac
+  return 1
+}
+
+# sshd_says EXE ARG...: runs sshd's test modes; output and errors in $SAID, exit in $RC. Where the privilege separation
+# folder is missing it is provided in a mount namespace of its own, so that nothing on the host changes.
+sshd_says() {
+  SAID=$("$@" 2>&1 </dev/null)
+  RC=$?
+  if [ "$RC" -ne 0 ] && privsep_missing "$SAID"; then
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    SAID=$(unshare -m sh -c 'mount --make-rprivate / 2>/dev/null
+      mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec "$@"' sh "$@" 2>&1 </dev/null)
+    RC=$?
+  fi
+  return "$RC"
+}
+
+# client_says NAME: what ssh would do for one host name, as the user whose file it is ($CLIENT_USER, empty for
+# ourselves) with the file $CLIENT_CONFIG; sets $SAID and $RC. Without -F where the file is the one ssh reads by itself,
+# because -F changes what relative Includes are under (readconf.c).
+client_says() {
+  personal_=$(eval "printf '%s' ~$(id -un)")/.ssh/config
+  if [ -n "$CLIENT_USER" ] && [ "$CLIENT_CONFIG" = "$CLIENT_HOME/.ssh/config" ]; then
+    set -- ssh -G -- "$1"
+  elif [ -z "$CLIENT_USER" ] && [ "$CLIENT_CONFIG" = /etc/ssh/ssh_config ] && [ ! -e "$personal_" ]; then
+    set -- ssh -G -- "$1"
+  else
+    set -- ssh -G -F "$CLIENT_CONFIG" -- "$1"
+  fi
+  if [ -n "$CLIENT_USER" ] && [ "$CLIENT_USER" != "$(id -un)" ]; then
+    # Never as ourselves: a user's file must not be able to make root read what the user may not.
+    if command -v runuser >/dev/null 2>&1; then
+      set -- runuser -u "$CLIENT_USER" -- "$@"
+    else
+      # shellcheck disable=SC2016 # expanded by the user's shell
+      set -- su -s /bin/sh "$CLIENT_USER" -c 'exec "$@"' sh "$@"
+    fi
+  fi
+  SAID=$("$@" 2>&1 </dev/null)
+  RC=$?
+}
+
+# client_place USER CONFIG: $CLIENT_USER, $CLIENT_HOME, $CLIENT_CONFIG and the folder relative Includes are under,
+# $CLIENT_BASE; fails when there is no such user.
+client_place() {
+  CLIENT_USER=$1
+  CLIENT_HOME=${HOME:-}
+  CLIENT_BASE=/etc/ssh
+  own_=
+  if [ -n "$1" ]; then
+    case $1 in *[!A-Za-z0-9_.-]* | [-.]*) return 1 ;; esac
+    eval "CLIENT_HOME=~$1"
+    case $CLIENT_HOME in /*) ;; *) return 1 ;; esac
+    own_=$CLIENT_HOME/.ssh/config
+  fi
+  CLIENT_CONFIG=${2:-${own_:-/etc/ssh/ssh_config}}
+  [ "$CLIENT_CONFIG" = /etc/ssh/ssh_config ] || CLIENT_BASE=$CLIENT_HOME/.ssh
+}

@@ -1,0 +1,165 @@
+# shellcheck shell=sh
+# The host side of the frame (frame.ts is the other side): reads the data, writes records. Sent before every script.
+# POSIX sh and base utilities only. Definitions only: half of it runs nothing. Names that begin with frame_ are ours.
+#
+# For scripts, which define main():
+#   get NAME             sets $value to the first datum NAME (trailing newlines kept); 1 if there is none
+#   get_file NAME PATH   writes the first datum NAME into the file PATH (any byte); 1 if there is none or the write fails
+#   each NAME FUNC       calls FUNC once per datum NAME with its encoded text as $1; what FUNC returns is ignored
+#   decode TEXT          sets $value to what an encoded text stands for
+#   decode_file TEXT PATH
+#   record NAME VALUE    answers one record; NAME is [A-Za-z0-9_.-]+
+#   record_file NAME PATH   answers a file's bytes; over 1 MiB: the record NAME.toobig with its size; 1 if not readable
+#   finish               ends the answer; without it the answer does not count
+# record, record_file and finish count: call them in the main shell, not in a pipeline, ( ) or $( ).
+
+frame_newline='
+'
+frame_tab='	'
+frame_count=0
+frame_max=1048576
+
+# What the frame's last line calls, with the data on stdin. Nothing of the script runs before the data are complete.
+frame_main() {
+  LC_ALL=C
+  PATH="${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin:/usr/local/sbin"
+  export LC_ALL PATH
+  umask 077
+  unset CDPATH ENV
+  set -u
+  read_data || exit 98
+  main
+}
+
+# Takes the data from stdin once and checks that they are whole: shells run a cut-off here-document, so its last line
+# must be `end.`, which no datum can be cut down to. From here on stdin is /dev/null for everything that follows.
+read_data() {
+  [ "${frame_read:-no}" = no ] || return 0
+  frame_data=$(cat) || return 1
+  exec </dev/null
+  case $frame_data in
+    end.) frame_data= ;;
+    *"${frame_newline}end.") frame_data=${frame_data%end.} ;;
+    *) return 1 ;;
+  esac
+  frame_read=yes
+}
+
+# Splitting at a given separator only, without globbing; frame_words_end puts both back.
+frame_words() {
+  frame_ifs=$IFS
+  case $- in *f*) frame_glob=no ;; *) frame_glob=yes ;; esac
+  IFS=$1
+  set -f
+}
+frame_words_end() {
+  IFS=$frame_ifs
+  [ "$frame_glob" = no ] || set +f
+}
+
+# Sets $frame_text to the encoded text of the first datum $1.
+frame_find() {
+  frame_found=1
+  frame_words "$frame_newline"
+  for frame_line in $frame_data; do
+    case $frame_line in
+      "$1 "*)
+        frame_text=${frame_line#* }
+        frame_found=0
+        break
+        ;;
+    esac
+  done
+  frame_words_end
+  return "$frame_found"
+}
+
+# An encoded text is a list of pieces of some KiB, tabs between them, so that it also fits the argument list of a
+# printf that is not built in; each piece is for printf %b.
+decode() {
+  value=
+  frame_words "$frame_tab"
+  # shellcheck disable=SC2086 # split on purpose
+  set -- $1
+  frame_words_end
+  for frame_piece do
+    frame_piece=$(printf '%b.' "$frame_piece") # the dot keeps trailing newlines
+    value=$value${frame_piece%.}
+  done
+}
+
+decode_file() {
+  frame_path=$2
+  frame_words "$frame_tab"
+  # shellcheck disable=SC2086 # split on purpose
+  set -- $1
+  frame_words_end
+  {
+    for frame_piece do
+      printf '%b' "$frame_piece" || return 1
+    done
+  } >"$frame_path"
+}
+
+get() {
+  frame_find "$1" || return 1
+  decode "$frame_text"
+}
+
+get_file() {
+  frame_find "$1" || return 1
+  decode_file "$frame_text" "$2"
+}
+
+each() {
+  frame_want=$1
+  set -- "$2" # the function, then the texts, in this call's own positional parameters: FUNC may call each again
+  frame_words "$frame_newline"
+  for frame_line in $frame_data; do
+    case $frame_line in
+      "$frame_want "*) set -- "$@" "${frame_line#* }" ;;
+    esac
+  done
+  frame_words_end
+  while [ $# -gt 1 ]; do
+    "$1" "$2" || :
+    frame_func=$1
+    shift 2
+    set -- "$frame_func" "$@"
+  done
+}
+
+# shellcheck disable=SC2154 # the frame sets frame_nonce
+record() {
+  frame_count=$((frame_count + 1))
+  printf '%s %s %s -\n%s\n' "$frame_nonce" "$1" "${#2}" "$2"
+}
+
+record_file() {
+  { [ -f "$2" ] && [ -r "$2" ]; } || return 1
+  # By stat first, so that a huge file is not read; /proc files say 0 and are measured by reading.
+  if [ -n "$(find -L "$2" -prune -size +2048 2>/dev/null)" ]; then
+    frame_size=$(wc -c <"$2") || return 1
+    record "$1.toobig" "$((frame_size))"
+    return 0
+  fi
+  if command -v cksum >/dev/null 2>&1; then
+    frame_sum=$(cksum <"$2") || return 1
+  else
+    frame_sum="- $(wc -c <"$2")" || return 1
+  fi
+  # shellcheck disable=SC2086 # checksum and size
+  set -- "$1" "$2" $frame_sum
+  if [ "$4" -gt "$frame_max" ]; then
+    record "$1.toobig" "$4"
+    return 0
+  fi
+  frame_count=$((frame_count + 1))
+  printf '%s %s %s %s\n' "$frame_nonce" "$1" "$4" "$3"
+  cat "$2"
+  printf '\n'
+}
+
+finish() {
+  printf '%s end %s -\n' "$frame_nonce" "$frame_count"
+}

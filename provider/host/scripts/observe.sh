@@ -1,0 +1,366 @@
+# Looks at a host, read only: who we are, the sshd that serves us, every file OpenSSH would read, what OpenSSH says.
+# One `target` record opens each side; the records after it belong to it.
+
+# file_facts PATH: what is at PATH, and its bytes; fails when there is nothing to read.
+file_facts() {
+  record file "$1"
+  folder_=${1%/*}
+  if [ ! -d "$folder_" ]; then
+    record file.folder missing
+  elif [ -w "$folder_/" ]; then
+    record file.folder writable
+  else
+    record file.folder readonly
+  fi
+  if [ -d "$1" ]; then
+    record file.problem directory
+    return 1
+  fi
+  if ! resolve "$1"; then
+    if [ -L "$1" ]; then record file.problem dangling; else record file.problem missing; fi
+    return 1
+  fi
+  record file.real "$REAL"
+  record file.meta "$(ls -ldn "$REAL" 2>/dev/null)"
+  if [ ! -w "${REAL%/*}/" ] || [ ! -w "$REAL" ]; then record file.readonly permission; fi
+  case $(lsattr -d "$REAL" 2>/dev/null) in
+    [!\ ]*) flags_=$(lsattr -d "$REAL" 2>/dev/null)
+      case ${flags_%% *} in *i* | *a*) record file.readonly immutable ;; esac ;;
+  esac
+  if [ ! -r "$1" ]; then
+    record file.problem unreadable
+    return 1
+  fi
+  record_file file.bytes "$1" || return 1
+}
+
+# include_patterns FILE: the arguments of its Include lines, one a line.
+include_patterns() {
+  awk '{
+    sub(/\r$/, "")
+    line = $0
+    sub(/^[ \t\f]+/, "", line)
+    if (!match(tolower(line), /^"?include"?[ \t\f]*=?[ \t\f]*/)) next
+    if (tolower(substr(line, 1, 9)) !~ /^"?include["= \t\f]/) next
+    rest = substr(line, RLENGTH + 1)
+    while (length(rest) > 0) {
+      sub(/^[ \t\f]+/, "", rest)
+      first = substr(rest, 1, 1)
+      if (first == "" || first == "#") break
+      if (first == "\"") {
+        rest = substr(rest, 2)
+        end = index(rest, "\"")
+        if (end == 0) break
+        print substr(rest, 1, end - 1)
+        rest = substr(rest, end + 1)
+      } else {
+        if (match(rest, /[ \t\f]/)) { print substr(rest, 1, RSTART - 1); rest = substr(rest, RSTART) }
+        else { print rest; rest = "" }
+      }
+    }
+  }' "$1" 2>/dev/null
+}
+
+# chain MAIN BASE HOME: every file of the Include chain and what each pattern matched; the order is the reader's matter.
+chain() {
+  todo_=$1
+  seen_=
+  files_=0
+  while [ -n "$todo_" ]; do
+    file_=${todo_%%"$NL"*}
+    case $todo_ in *"$NL"*) todo_=${todo_#*"$NL"} ;; *) todo_= ;; esac
+    case $NL$seen_$NL in *"$NL$file_$NL"*) continue ;; esac
+    seen_=$seen_$NL$file_
+    files_=$((files_ + 1))
+    if [ "$files_" -gt 256 ]; then
+      record chain.toomany 256
+      return 0
+    fi
+    file_facts "$file_" || continue
+    patterns_=$(include_patterns "$file_")
+    while IFS= read -r pattern_; do
+      [ -n "$pattern_" ] || continue
+      case $pattern_ in
+        /*) ;;
+        '~/'*) [ -n "$3" ] && pattern_=$3/${pattern_#\~/} ;;
+        *) pattern_=$2/$pattern_ ;;
+      esac
+      case $NL$seen_$NL in *"${NL}glob:$pattern_$NL"*) continue ;; esac
+      seen_=$seen_${NL}glob:$pattern_
+      record glob "$pattern_"
+      folder_=${pattern_%/*}
+      case $folder_ in
+        *[\*\?\[]*) ;;
+        *) if [ -d "$folder_" ]; then
+          if [ -w "$folder_/" ]; then record glob.folder writable; else record glob.folder readonly; fi
+        fi ;;
+      esac
+      saved_=$IFS
+      IFS=
+      # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
+      set -- "$1" "$2" "$3" $pattern_
+      IFS=$saved_
+      shown_=3
+      for match_ in "$@"; do
+        if [ "$shown_" -gt 0 ]; then
+          shown_=$((shown_ - 1))
+          continue
+        fi
+        [ -e "$match_" ] || [ -L "$match_" ] || continue
+        [ ! -d "$match_" ] || continue
+        record glob.match "$match_"
+        todo_=$todo_${todo_:+$NL}$match_
+      done
+      set -- "$1" "$2" "$3"
+    done <<END
+$patterns_
+END
+  done
+}
+
+# changed_since_load PIDFILE PID: names files and Include folders changed since the daemon read them.
+changed_since_load() {
+  if [ -r "$1" ] && read -r in_pidfile_ <"$1" && [ "$in_pidfile_" = "$2" ]; then
+    # sshd writes its PidFile at every start and re-execution, after reading its files (sshd.c main).
+    record daemon.loaded pidfile
+    while IFS= read -r file_; do
+      case $file_ in
+        '') ;;
+        glob:*)
+          file_=${file_#glob:}
+          file_=${file_%/*}
+          [ -d "$file_" ] && [ -n "$(find "$file_" -prune -newer "$1" 2>/dev/null)" ] && record daemon.newer "$file_"
+          ;;
+        *)
+          if [ -n "$(find "$file_" -prune -newer "$1" 2>/dev/null)" ]; then
+            record daemon.newer "$file_"
+          elif resolve "$file_" && [ -n "$(find "$REAL" -prune -newer "$1" 2>/dev/null)" ]; then
+            record daemon.newer "$file_"
+          fi
+          ;;
+      esac
+    done <<END
+$seen_
+END
+  elif process "$2" && [ -n "$START" ]; then
+    record daemon.loaded start
+    now
+    hz_=$(getconf CLK_TCK 2>/dev/null) || hz_=100
+    # Two seconds of grace: wall clock and boot clock meet in whole seconds here.
+    since_=$(($(date +%s) - (NOW - START * 100 / hz_) / 100 + 2))
+    while IFS= read -r file_; do
+      case $file_ in '' | glob:*) continue ;; esac
+      at_=$(stat -L -c %Y "$file_" 2>/dev/null) || at_=$(stat -L -f %m "$file_" 2>/dev/null) || continue
+      [ "$at_" -le "$since_" ] || record daemon.newer "$file_"
+    done <<END
+$seen_
+END
+  else
+    record daemon.loaded unknown
+  fi
+}
+
+# leftovers: what earlier transactions left for this target.
+leftovers() {
+  record target.folder "$TARGET"
+  [ ! -f "$TARGET/record" ] || record_file target.record "$TARGET/record"
+  [ ! -f "$TARGET/loaded" ] || record target.loaded "$(cat "$TARGET/loaded")"
+  [ ! -f "$TARGET/last" ] || record_file target.last "$TARGET/last"
+  if [ -d "$TARGET/lock" ]; then
+    record target.lock "$(cat "$TARGET/lock/info" 2>/dev/null)"
+    if [ -e "$TARGET/lock/armed" ]; then record target.armed yes; fi
+  fi
+}
+
+# given_daemon CONFIG: for a session that no sshd serves (local): the listening sshd that uses CONFIG.
+given_daemon() {
+  fits_=
+  for proc_ in /proc/[0-9]*; do
+    pid_=${proc_#/proc/}
+    process "$pid_" || continue
+    [ "$COMM" = sshd ] || continue
+    case $(tr '\0' ' ' <"$proc_/cmdline" 2>/dev/null) in
+      *'[priv]'* | *'@'* | *'[net]'* | *'[accepted]'* | *' -i '*) continue ;;
+    esac
+    daemon_args "$pid_"
+    case $NL$ARGS$NL in
+      *"${NL}-f$NL$1$NL"* | *"${NL}-f$1$NL"*) ;;
+      *"${NL}-f"*) continue ;;
+      *) [ "$1" = /etc/ssh/sshd_config ] || continue ;;
+    esac
+    # A child that serves a connection has the daemon as its parent.
+    parent_=$PPID_
+    process "$parent_" && [ "$COMM" = sshd ] && continue
+    fits_="$fits_ $pid_"
+  done
+  # shellcheck disable=SC2086 # a list of numbers
+  set -- $fits_
+  if [ $# -gt 1 ]; then record daemon.several "$*"; fi
+  if [ $# -eq 1 ]; then LISTENER=$1; fi
+}
+
+# service_of PID: the service manager that runs the daemon, and its unit.
+service_of() {
+  MANAGER=none
+  UNIT=
+  ACTIVATION=reload
+  if [ -d /run/systemd/system ] && [ -r "/proc/$1/cgroup" ]; then
+    group_=$(cat "/proc/$1/cgroup" 2>/dev/null)
+    group_=${group_##*/}
+    case $group_ in
+      *.service)
+        MANAGER=systemd
+        UNIT=$group_
+        # A HUP ends a socket-activated daemon: the socket is not its own to bind again.
+        case $(systemctl show -p TriggeredBy --value "$UNIT" 2>/dev/null) in
+          *.socket*) systemctl is-active --quiet ssh.socket sshd.socket && ACTIVATION=restart ;;
+        esac
+        ;;
+    esac
+  fi
+}
+
+observe_server() {
+  record target server
+  get server_config && wanted_=$value || wanted_=
+  get sshd_path && exe_=$value || exe_=
+  find_sshd
+  [ -n "$SESSION" ] || [ -n "$LISTENER" ] || given_daemon "${wanted_:-/etc/ssh/sshd_config}"
+  config_=$wanted_
+  set --
+  if [ -n "$LISTENER" ]; then
+    daemon_args "$LISTENER"
+    daemon_exe "$LISTENER"
+    if [ -z "$exe_" ]; then exe_=${EXE:-${ARGS%%"$NL"*}}; fi
+    flag_=
+    first_=1
+    while IFS= read -r word_; do
+      if [ "$first_" = 1 ]; then
+        first_=0
+        continue
+      fi
+      if [ -n "$flag_" ]; then
+        case $flag_ in
+          f) daemon_config_=$word_ ;;
+          [ohpc]) set -- "$@" "-$flag_" "$word_" ;;
+        esac
+        flag_=
+        continue
+      fi
+      case $word_ in
+        -f?*) daemon_config_=${word_#-f} ;;
+        -o?* | -h?* | -p?* | -c?*) set -- "$@" "$word_" ;;
+        -[fohpcCEbgku]) flag_=${word_#-} ;;
+      esac
+    done <<END
+$ARGS
+END
+    if [ -n "${daemon_config_:-}" ] && [ -z "$config_" ]; then config_=$daemon_config_; fi
+    record daemon.config "${daemon_config_:-/etc/ssh/sshd_config}"
+    record daemon.pid "$LISTENER"
+    process "$LISTENER" && record daemon.start "$START"
+    record daemon.argv "$ARGS"
+    for word_ in "$@"; do record daemon.arg "$word_"; done
+    service_of "$LISTENER"
+    record daemon.manager "$MANAGER"
+    record daemon.unit "$UNIT"
+    record daemon.activation "$ACTIVATION"
+  elif [ -n "$SESSION" ]; then
+    # ssh.socket with Accept=yes or inetd: each connection starts its own sshd, which reads the files afresh.
+    record daemon.perconnection "$SESSION"
+    record daemon.manager "$(if [ -d /run/systemd/system ]; then echo systemd; else echo none; fi)"
+    daemon_exe "$SESSION"
+    case $EXE in */sshd) [ -n "$exe_" ] || exe_=$EXE ;; esac
+  fi
+  config_=${config_:-/etc/ssh/sshd_config}
+  if [ -z "$exe_" ]; then exe_=$(command -v sshd) || exe_=; fi
+  record sshd.path "$exe_"
+  record config "$config_"
+  target_folder server "$config_"
+  leftovers
+  chain "$config_" /etc/ssh ''
+  if [ ! -x "$exe_" ]; then
+    record sshd.missing "$exe_"
+    return 0
+  fi
+  record sshd.version "$("$exe_" -V 2>&1 </dev/null | grep OpenSSH_ | head -n 1)"
+  [ -e "$config_" ] || return 0
+  set -- "$exe_" -T -f "$config_" "$@"
+  if ! sshd_says "$@"; then
+    # `Match LocalPort` and old releases want every attribute of a connection named; this one is nobody's.
+    case $SAID in
+      *"'Match "* | *"Match "*"connection test"*) sshd_says "$@" -C "$NOBODY" && record sshd.spec "$NOBODY" ;;
+    esac
+  fi
+  record sshd.exit "$RC"
+  record sshd.dump "$SAID"
+  if [ -n "$LISTENER" ]; then
+    pidfile_=$(printf '%s\n' "$SAID" | awk '$1 == "pidfile" { sub(/^pidfile /, ""); print; exit }')
+    identity "$LISTENER" "$pidfile_"
+    record daemon.pidfile "$pidfile_"
+    record daemon.identity "$IDENTITY"
+    changed_since_load "$pidfile_" "$LISTENER"
+  fi
+}
+
+observe_client() {
+  record target client
+  get client_user && user_=$value || user_=
+  get client_config && config_=$value || config_=
+  if ! client_place "$user_" "$config_"; then
+    record client.nouser "$user_"
+    return 0
+  fi
+  if [ -n "$user_" ]; then record client.owner "$(id -u "$user_"):$(id -g "$user_")"; fi
+  record config "$CLIENT_CONFIG"
+  record config.base "$CLIENT_BASE"
+  record config.home "$CLIENT_HOME"
+  target_folder client "$CLIENT_CONFIG"
+  leftovers
+  chain "$CLIENT_CONFIG" "$CLIENT_BASE" "$CLIENT_HOME"
+  if ! command -v ssh >/dev/null 2>&1; then
+    record ssh.missing ssh
+    return 0
+  fi
+  record ssh.version "$(ssh -V 2>&1 </dev/null | head -n 1)"
+  # ssh -G runs the commands of `Match exec`: a look must not.
+  while IFS= read -r file_; do
+    case $file_ in '' | glob:*) continue ;; esac
+    if grep -i -E -q '^[[:space:]]*"?match"?[[:space:]=].*exec' "$file_" 2>/dev/null; then
+      record ssh.matchexec "$file_"
+      return 0
+    fi
+  done <<END
+$seen_
+END
+  # A file that is not there yet: what ssh does without it.
+  [ -e "$CLIENT_CONFIG" ] || CLIENT_CONFIG=none
+  each probe say_client
+}
+
+# say_client ENCODED: what ssh would do for one host name.
+say_client() {
+  decode "$1"
+  probe_=$value
+  client_says "$probe_"
+  record ssh.probe "$probe_"
+  record ssh.exit "$RC"
+  record ssh.dump "$SAID"
+}
+
+main() {
+  read_data
+  NOBODY='user=keepalive-nobody,host=keepalive.invalid,addr=192.0.2.255,laddr=192.0.2.254,lport=22'
+  record uid "$(id -u)"
+  record user "$(id -un 2>/dev/null)"
+  record uname "$(uname -srm)"
+  boot_id
+  record boot "$BOOT"
+  now
+  record now "$NOW"
+  # Whether a candidate can be put in place in a mount namespace of its own.
+  if [ "$(uname -s)" = Linux ] && unshare -m true 2>/dev/null </dev/null; then record namespace yes; fi
+  if get server; then observe_server; fi
+  if get client; then observe_client; fi
+  finish
+}

@@ -1,0 +1,315 @@
+/**
+ * The connector over the system's OpenSSH client: one shared connection per target, kept for a while so that the `up`
+ * after a `preview` needs no second login, and separate logins where a new one is to be proven.
+ */
+import { existsSync, rmSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { isKeepaliveError, KeepaliveError, printable } from "../errors";
+import { agentFor } from "./agent";
+import { openAskpass, promptKind, type Question } from "./askpass";
+import type { Answer, Connector, Script } from "./connector";
+import { controlPath, processFile } from "./controlFolder";
+import { loginFailure } from "./failure";
+import { bootstrapCommand } from "./frame";
+import { answerOf, type Conversation, converse } from "./session";
+import { type Running, spawnBounded } from "./spawn";
+import {
+  controlArguments,
+  dialSeconds,
+  jumpConfig,
+  knownHostsText,
+  mayAsk,
+  type SshPaths,
+  type SshVersion,
+  sshArguments,
+} from "./sshArguments";
+import { checkTarget, type SshEndpoint, type SshTarget } from "./target";
+
+/** How to use the client. */
+export interface SshConnectorOptions {
+  /** The client program, a name on PATH or a path. Default "ssh". */
+  readonly sshPath?: string;
+  /** The environment that decides about agent, home and temporary folder. Default: this process's own. */
+  readonly env?: NodeJS.ProcessEnv;
+  /** Seconds that the shared connection stays open after its last use, also after this process. Default 90. */
+  readonly persistSeconds?: number;
+}
+
+/** Milliseconds for a command to the holder of a shared connection, and for its socket to vanish. */
+const CONTROL_TIMEOUT = 2_000;
+/** Milliseconds until a shell must be ready over a connection that exists; then a new one is tried. */
+const REUSE_TIMEOUT = 10_000;
+/** Milliseconds for authentication and login files, the dial not included. */
+const LOGIN_TIMEOUT = 25_000;
+/** Milliseconds after which "unlimited" dialling ends. */
+const DIAL_FOREVER = 600_000;
+/** How long a shared connection that was just used is trusted without asking its holder, milliseconds. */
+const FRESH = 3_000;
+
+const versions = new Map<string, Promise<SshVersion>>();
+
+/** The client's version (`ssh -V`), asked once per process. An unreadable one counts as 7.6, the oldest supported. */
+function clientVersion(sshPath: string, env: NodeJS.ProcessEnv): Promise<SshVersion> {
+  const key = `${sshPath}\0${env.PATH ?? ""}`;
+  let version = versions.get(key);
+  if (version === undefined) {
+    version = spawnBounded({ file: sshPath, args: ["-V"], env, timeoutMs: 5_000 }).then(({ stderr }) => {
+      const found = /OpenSSH_(?:for_Windows_)?(\d+)\.(\d+)/.exec(stderr.toString("latin1"));
+      return { major: Number(found?.[1] ?? 7), minor: Number(found?.[2] ?? 6) };
+    });
+    versions.set(key, version);
+  }
+  return version;
+}
+
+/**
+ * What ssh's processes get of the environment: the user's own, so that agents and tickets are found, without what is
+ * Pulumi's (passphrases, tokens), and with messages in English.
+ */
+function clientEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const kept = Object.entries(env).filter(
+    ([name]) =>
+      !/^(PULUMI_|LC_|LANGUAGE$|NODE_OPTIONS$|SSH_ASKPASS)/.test(name) || name.startsWith("PULUMI_SSH_KEEPALIVE_"),
+  );
+  return { ...Object.fromEntries(kept), LC_ALL: "C" };
+}
+
+/**
+ * A connector to `target` through OpenSSH's client (7.6 or newer). Nothing happens before the first call; a target
+ * that {@link checkTarget} refuses makes every call reject with code `bad-input`.
+ */
+export function sshConnector(target: SshTarget, options: SshConnectorOptions = {}): Connector {
+  const sshPath = options.sshPath ?? "ssh";
+  const env = clientEnvironment(options.env ?? process.env);
+  const persistSeconds = options.persistSeconds ?? 90;
+  let usedAt = Number.NEGATIVE_INFINITY;
+  let opening: Promise<void> | undefined;
+
+  const check = (): void => {
+    const [problem] = checkTarget(target);
+    if (problem === undefined) return;
+    throw new KeepaliveError({
+      code: "bad-input",
+      host: target.name,
+      step: "connect",
+      reason: `${printable(problem.property, 100)}: ${problem.reason}`,
+      remedy: problem.remedy,
+    });
+  };
+
+  const socket = (): string => {
+    try {
+      return controlPath(target, env);
+    } catch (error) {
+      if (!isKeepaliveError(error)) throw error;
+      throw new KeepaliveError({ ...error.failure, host: target.name });
+    }
+  };
+
+  /** Keys into agents and public data into files: what the arguments of one login refer to. */
+  const prepare = async (shared: string | undefined, version: SshVersion): Promise<SshPaths> => {
+    const endpoint = async (
+      end: SshEndpoint,
+      prefix: string,
+    ): Promise<{ readonly knownHosts?: string; readonly agentSocket?: string }> => {
+      const { privateKey, privateKeyPassword, hostKey } = end;
+      const source = { host: target.name, property: `${prefix}privateKey` };
+      return {
+        ...(privateKey === undefined
+          ? {}
+          : { agentSocket: await agentFor(privateKey, privateKeyPassword, source, env) }),
+        ...(hostKey === undefined ? {} : { knownHosts: processFile("known_hosts", knownHostsText(end)) }),
+      };
+    };
+    const { proxy } = target;
+    const jump =
+      proxy === undefined
+        ? {}
+        : { jumpConfig: processFile("config", jumpConfig(target, await endpoint(proxy, "proxy."), version)) };
+    return {
+      persistSeconds,
+      ...(shared === undefined ? {} : { controlPath: shared }),
+      ...(await endpoint(target, "")),
+      ...jump,
+    };
+  };
+
+  const control = async (path: string, command: "check" | "exit" | "stop"): Promise<boolean> => {
+    const { code } = await spawnBounded({
+      file: sshPath,
+      args: controlArguments(path, command),
+      env,
+      timeoutMs: CONTROL_TIMEOUT,
+    });
+    return code === 0;
+  };
+
+  /** Whether a shared connection is there; a socket that nobody answers on is removed. */
+  const isOpen = async (path: string): Promise<boolean> => {
+    if (!existsSync(path)) return false;
+    if (Date.now() - usedAt < FRESH) return true;
+    if (await control(path, "check")) return true;
+    rmSync(path, { force: true });
+    return false;
+  };
+
+  /** One login attempt or one more session on a shared connection. */
+  const attempt = async (
+    script: Script,
+    how: { readonly shared?: string; readonly reuse: boolean; readonly user?: string; readonly onReady?: () => void },
+  ): Promise<{ readonly conversation: Conversation; readonly passwordRefused: boolean }> => {
+    const version = await clientVersion(sshPath, env);
+    const paths = await prepare(how.shared, version);
+    // Another user's way in is what is asked about; our sudo rights and password say nothing about it.
+    const other = how.user !== undefined && how.user !== target.user;
+    const become = other || target.become?.user === target.user ? undefined : target.become;
+    const command = bootstrapCommand(
+      become === undefined ? undefined : { user: become.user, withPassword: become.password !== undefined },
+    );
+    let running: Running | undefined;
+    let passwordRefused = false;
+    const answers = secretsOnce(
+      target,
+      () => running?.pid,
+      () => {
+        passwordRefused = true;
+        running?.kill();
+      },
+    );
+    const asks = mayAsk(target) || (target.proxy !== undefined && mayAsk(target.proxy));
+    const askpass = asks ? await openAskpass(answers) : undefined;
+    const dial = (dialSeconds(target) ?? 120) + (target.proxy === undefined ? 0 : (dialSeconds(target.proxy) ?? 120));
+    try {
+      const conversation = await converse({
+        file: sshPath,
+        args: sshArguments(target, paths, version, command, how.user ?? target.user),
+        env: { ...env, ...askpass?.env },
+        script,
+        ...(become?.password === undefined ? {} : { sudoPassword: become.password }),
+        loginTimeoutMs: how.reuse ? REUSE_TIMEOUT : dial * 1000 + LOGIN_TIMEOUT,
+        onStart: (started) => {
+          running = started;
+        },
+        ...(how.onReady === undefined ? {} : { onReady: how.onReady }),
+      });
+      return { conversation, passwordRefused };
+    } finally {
+      askpass?.close();
+    }
+  };
+
+  /** Logs in, dialling again as often as the target allows, and brings back the answer. */
+  const login = async (
+    script: Script,
+    how: { readonly shared?: string; readonly user?: string; readonly onReady?: () => void },
+  ): Promise<Answer> => {
+    const limit = target.dialErrorLimit ?? 0;
+    const until = Date.now() + DIAL_FOREVER;
+    for (let tries = 0; ; tries++) {
+      const { conversation, passwordRefused } = await attempt(script, { ...how, reuse: false });
+      if (conversation.sent) return answerOf(conversation, target.name, script);
+      const failure = loginFailure(conversation, target, passwordRefused);
+      const again = failure.transient === true && (limit === -1 ? Date.now() < until : tries < limit);
+      if (!again) throw new KeepaliveError(failure);
+      await delay(Math.min(500 * 2 ** tries, 5_000));
+    }
+  };
+
+  const run = async (script: Script): Promise<Answer> => {
+    check();
+    const path = socket();
+    // One login for calls that come at the same time: the others wait until the first has its shell.
+    while (opening !== undefined) await opening;
+    let opened = (): void => undefined;
+    const mine = new Promise<void>((resolve) => {
+      opened = () => {
+        if (opening === mine) opening = undefined;
+        resolve();
+      };
+    });
+    opening = mine;
+    try {
+      if (await isOpen(path)) {
+        opened();
+        const { conversation } = await attempt(script, { shared: path, reuse: true });
+        if (conversation.sent) {
+          usedAt = Date.now();
+          return answerOf(conversation, target.name, script);
+        }
+        const failure = loginFailure(conversation, target);
+        if (failure.code === "sudo") throw new KeepaliveError(failure);
+        // The connection is dead or full. Nothing was sent, so once more over a new one; `stop` lets others finish.
+        usedAt = Number.NEGATIVE_INFINITY;
+        await control(path, "stop");
+        rmSync(path, { force: true });
+      }
+      return await login(script, {
+        shared: path,
+        onReady: () => {
+          usedAt = Date.now();
+          opened();
+        },
+      });
+    } finally {
+      opened();
+    }
+  };
+
+  return {
+    name: target.name,
+    kind: "ssh",
+    run,
+    runInNewLogin: async (script, { user } = {}) => {
+      check();
+      if (user !== undefined) {
+        const [problem] = checkTarget({ ...target, user });
+        if (problem !== undefined) {
+          const { reason, remedy } = problem;
+          throw new KeepaliveError({ code: "bad-input", host: target.name, step: "connect", reason, remedy });
+        }
+      }
+      return login(script, user === undefined ? {} : { user });
+    },
+    close: async () => {
+      check();
+      const path = socket();
+      usedAt = Number.NEGATIVE_INFINITY;
+      if (!existsSync(path)) return;
+      await control(path, "exit");
+      const until = Date.now() + CONTROL_TIMEOUT;
+      while (existsSync(path) && Date.now() < until) await delay(20);
+      rmSync(path, { force: true });
+    },
+  };
+}
+
+/**
+ * Chooses the answer to what ssh asks. The ssh that we started asks for the target, any other (its child) for the jump
+ * host. Each secret is given once; a second question for a password ends the attempt, since even an empty answer would
+ * count as a failed login.
+ */
+function secretsOnce(
+  target: SshTarget,
+  mainPid: () => number | undefined,
+  refused: () => void,
+): (question: Question) => string | undefined {
+  const given = new Set<string>();
+  return ({ prompt, askerPid }) => {
+    const end: SshEndpoint | undefined = askerPid === mainPid() ? target : target.proxy;
+    const kind = promptKind(prompt);
+    const secret =
+      kind === "password"
+        ? end?.password
+        : kind === "passphrase" && end?.privateKey === undefined
+          ? end?.privateKeyPassword
+          : undefined;
+    if (secret === undefined) return undefined;
+    const key = `${end === target ? "target" : "jump"} ${kind}`;
+    if (given.has(key)) {
+      if (kind === "password") refused();
+      return undefined;
+    }
+    given.add(key);
+    return secret;
+  };
+}

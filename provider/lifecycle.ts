@@ -1,0 +1,392 @@
+/**
+ * The life-cycle behind both faces: check, diff, create, read, update, delete. Knows Pulumi's verbs and nothing of its
+ * wire; looks at hosts and changes them through fleet.ts.
+ */
+import { randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
+import type { ObservedHost, ObservedSide, SshKeepaliveInputs } from "./args";
+import { describeFailure, type Failure, KeepaliveError, printable } from "./errors";
+import { doFleet, type HostPlan, type HostResult, planFleet, type Task } from "./fleet";
+import { closeAgents } from "./host";
+import {
+  type CheckFailure,
+  checkInputs,
+  describeCheckFailure,
+  type HostSettings,
+  hostSettings,
+  inputWarnings,
+  rolloutSettings,
+  unknownInputs,
+} from "./inputs";
+import { shown } from "./observe";
+import type { TargetState } from "./plan";
+import type { Side } from "./settings";
+import { groupFailures, planSummary, resultSummary } from "./summary";
+
+/** Property bags as the engine hands them over: secrets in clear, unknowns as the sentinel. */
+export type Bag = Readonly<Record<string, unknown>>;
+
+/** Where lines for people go. */
+export interface Reporter {
+  /** One or more whole lines, safe to print. */
+  readonly info: (text: string) => void;
+  readonly warn: (text: string) => void;
+}
+
+/** The properties of the resource that a program sets; everything else in a bag belongs to a face or is an output. */
+export const INPUT_NAMES = [
+  "hosts",
+  "connection",
+  "become",
+  "server",
+  "client",
+  "idleTimeout",
+  "rollout",
+  "confirmTimeout",
+  "verifyAs",
+  "allowNoBootGuard",
+] as const;
+
+/** The program's own inputs out of a bag, absent ones left out. */
+export function inputsOf(bag: Bag): SshKeepaliveInputs {
+  const picked = INPUT_NAMES.filter((name) => bag[name] !== undefined).map((name) => [name, bag[name]]);
+  return Object.fromEntries(picked) as SshKeepaliveInputs;
+}
+
+/** What check found. */
+export interface Checked {
+  readonly failures: readonly CheckFailure[];
+  /** Host → lines; present in a preview when anything is to be changed or could not be looked at. */
+  readonly pendingChanges?: Readonly<Record<string, readonly string[]>>;
+}
+
+/**
+ * Checks inputs; in a preview also looks at the hosts and says what an up would change. Failures name their property.
+ */
+export async function check(news: Bag, preview: boolean, report: Reporter): Promise<Checked> {
+  const known = new Set<string>([...INPUT_NAMES, "observed", "pendingChanges"]);
+  const unexpected = Object.fromEntries(Object.entries(news).filter(([key]) => !known.has(key)));
+  const inputs = inputsOf(news);
+  const { failures } = checkInputs({ ...inputs, ...unexpected });
+  const failed: CheckFailure[] = [...failures];
+  if (news.pendingChanges !== undefined) {
+    failed.push({ property: "pendingChanges", reason: "Is computed by the resource. Leave it out." });
+  }
+  if (failed.length > 0) return { failures: failed };
+  const settings = hostSettings(inputs);
+  for (const warning of inputWarnings(settings)) report.warn(`${listed(warning.hosts)}: ${warning.reason}`);
+  if (!preview) return { failures: [] };
+
+  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined);
+  const refusedInputs = settings.flatMap((host) => inputFailures(host, plans.get(host.name), inputs));
+  if (refusedInputs.length > 0) return { failures: refusedInputs };
+
+  const pendingChanges: Record<string, readonly string[]> = {};
+  for (const [name, plan] of plans) {
+    const lines = pendingLines(plan);
+    if (lines.length > 0) pendingChanges[name] = lines;
+  }
+  const hidden = unknownInputs(inputs);
+  if (settings.length === 0 && hidden.length > 0) {
+    pendingChanges["*"] = ["not looked at: hosts are not known before the update"];
+  }
+  for (const line of planSummary(plans)) report.info(line);
+  return { failures: [], ...(Object.keys(pendingChanges).length === 0 ? {} : { pendingChanges }) };
+}
+
+/**
+ * What the look showed to be wrong in the inputs themselves: a limit that cannot be kept on this host's OpenSSH, a path
+ * or user that the program names and the host does not have. The state of a host is no input failure.
+ */
+function inputFailures(host: HostSettings, plan: HostPlan | undefined, inputs: SshKeepaliveInputs): CheckFailure[] {
+  if (plan?.kind !== "looked") return [];
+  return plan.targets.flatMap((target) => {
+    if (target.kind !== "refused") return [];
+    const { failure } = target;
+    const side: Side = target.state.side;
+    const own = inputs.hosts[host.name]?.[side] as Bag | undefined;
+    const at = (key: string): string =>
+      own !== undefined && key in own ? `hosts[${JSON.stringify(host.name)}].${side}.${key}` : `${side}.${key}`;
+    const text = describeFailure(failure);
+    switch (failure.code) {
+      case "idle-timeout":
+        return [{ property: at(side === "server" ? "clientAliveInterval" : "serverAliveInterval"), reason: text }];
+      case "config-missing":
+        if (side === "client" && host.client?.user !== undefined && host.client.configPath === undefined) {
+          return [{ property: at("user"), reason: text }];
+        }
+        return host[side]?.configPath === undefined ? [] : [{ property: at("configPath"), reason: text }];
+      case "host-tools":
+        return side === "server" && host.server?.sshdPath !== undefined
+          ? [{ property: at("sshdPath"), reason: text }]
+          : [];
+      default:
+        return [];
+    }
+  });
+}
+
+/** What an up would do on a host, or why nothing is known of it; empty: nothing to do. */
+export function pendingLines(plan: HostPlan): readonly string[] {
+  switch (plan.kind) {
+    case "unknown":
+      return [
+        `not looked at: not known before the update: ${plan.properties.map((p) => printable(p, 100)).join(", ")}`,
+      ];
+    case "failed":
+      return [withoutHost(plan.failure)];
+    case "looked":
+      return plan.targets.flatMap((target) => {
+        if (target.kind === "inSync") return [];
+        if (target.kind === "refused") return [...target.drift, withoutHost(target.failure)];
+        return [...target.drift, ...target.notes.map((note) => `will ${shown(note)}`)];
+      });
+  }
+}
+
+/** A failure where the host is named already. */
+function withoutHost(failure: Failure): string {
+  const { host: _, ...rest } = failure;
+  return describeFailure(rest);
+}
+
+/** The engine's question whether there is anything to update. */
+export interface DiffAnswer {
+  /** `unsure`: let the engine compare inputs by itself, which names what differs. */
+  readonly changes: boolean | "unsure";
+}
+
+/**
+ * Whether anything is to be changed: inputs first, then the hosts themselves. In a preview check has looked already and
+ * said so in `pendingChanges`; in an update this looks, and what it sees serves the update that follows.
+ */
+export async function diff(id: string, olds: Bag, news: Bag): Promise<DiffAnswer> {
+  const inputs = inputsOf(news);
+  if (news.pendingChanges !== undefined || !isDeepStrictEqual(inputsOf(olds), inputs)) return { changes: "unsure" };
+  const settings = hostSettings(inputs);
+  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id);
+  return { changes: [...plans.values()].some((plan) => pendingLines(plan).length > 0) };
+}
+
+/** The state after a create, update or read. */
+export interface Applied {
+  readonly id: string;
+  /** Inputs at their own paths, and `observed`. */
+  readonly outputs: Bag;
+  /** What went wrong, one line a cause; empty when all is as wanted. */
+  readonly failures: readonly string[];
+}
+
+/** Creates: a new id, and every host brought to what is wanted. */
+export async function create(news: Bag, report: Reporter): Promise<Applied> {
+  return applyAll(`ssh-keepalive-${randomBytes(8).toString("hex")}`, undefined, news, report);
+}
+
+/** Updates: hosts as the new inputs want them, and what is no longer managed put back. */
+export async function update(id: string, olds: Bag, news: Bag, report: Reporter): Promise<Applied> {
+  return applyAll(id, olds, news, report);
+}
+
+async function applyAll(id: string, olds: Bag | undefined, news: Bag, report: Reporter): Promise<Applied> {
+  const inputs = inputsOf(news);
+  const settings = hostSettings(inputs);
+  const rollout = rolloutSettings(inputs, settings.length);
+  const tasks = settings.map((host): Task => ({ settings: host, verb: "apply" }));
+  const removals = olds === undefined ? [] : noLongerManaged(inputsOf(olds), settings);
+  try {
+    const results = await doFleet(tasks, rollout, id);
+    // After the others: a host that goes must not hold up one that stays, and may share its connection.
+    const removed = await doFleet(removals, { ...rollout, canary: 0, maxFailures: removals.length }, id);
+    const observed: Record<string, ObservedHost> = {};
+    const before = (olds?.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
+    for (const result of results) observed[result.name] = observedAfter(result, before[result.name]);
+
+    // A removal that failed on a host that answers stays in state, so that the next up tries it again.
+    const oldHosts = (olds?.hosts ?? {}) as SshKeepaliveInputs["hosts"];
+    const kept: Record<string, unknown> = {};
+    for (const result of removed) {
+      for (const note of result.notes) report.info(`${printable(result.name)}: ${shown(note)}`);
+      if (result.failure === undefined) continue;
+      if (result.failure.code === "unreachable") {
+        report.warn(`${describeFailure(result.failure)} It is no longer managed and was left as it is.`);
+      } else if (inputs.hosts[result.name] === undefined) kept[result.name] = oldHosts[result.name];
+    }
+    for (const line of resultSummary(results)) report.info(line);
+    const failed = [...results, ...removed.filter((r) => r.failure?.code !== "unreachable")];
+    const failures = groupFailures(failed.flatMap((r) => (r.failure === undefined ? [] : [r.failure])));
+    const outputs = { ...inputs, hosts: { ...inputs.hosts, ...kept }, observed: bounded(observed) };
+    return { id, outputs, failures };
+  } finally {
+    closeAgents();
+  }
+}
+
+/** Old hosts, or sides of them, that no new entry manages: their edits are undone. */
+function noLongerManaged(olds: SshKeepaliveInputs, news: readonly HostSettings[]): Task[] {
+  const managed = new Set(news.flatMap((host) => sidesOf(host).map((side) => targetKey(host, side))));
+  return hostSettings(olds).flatMap((host): Task[] => {
+    const gone = sidesOf(host).filter((side) => !managed.has(targetKey(host, side)));
+    if (gone.length === 0) return [];
+    const { server, client, ...rest } = host;
+    return [
+      {
+        verb: "remove",
+        settings: {
+          ...rest,
+          ...(gone.includes("server") && server !== undefined ? { server } : {}),
+          ...(gone.includes("client") && client !== undefined ? { client } : {}),
+        },
+      },
+    ];
+  });
+}
+
+const sidesOf = (host: HostSettings): Side[] =>
+  (["server", "client"] as const).filter((side) => host[side] !== undefined);
+
+/** One file on one machine, whatever name the host goes by. */
+function targetKey(host: HostSettings, side: Side): string {
+  const { connection: c } = host;
+  const machine = host.local ? "local" : [c.host, c.port ?? 22, c.proxy?.host, c.proxy?.port];
+  return JSON.stringify([machine, side, host[side]?.configPath, side === "client" ? host.client?.user : undefined]);
+}
+
+/**
+ * Deletes: on every host undoes what `id` still owns. Throws a KeepaliveError when a host could not be done; what was
+ * done stays done and is found so the next time.
+ */
+export async function remove(id: string, olds: Bag, report: Reporter): Promise<void> {
+  const inputs = inputsOf(olds);
+  const settings = hostSettings(inputs);
+  const rollout = rolloutSettings(inputs, settings.length);
+  try {
+    const results = await doFleet(
+      settings.map((host) => ({ settings: host, verb: "remove" })),
+      { ...rollout, canary: 0, maxFailures: settings.length },
+      id,
+    );
+    for (const result of results) {
+      for (const note of result.notes) report.info(`${printable(result.name)}: ${shown(note)}`);
+    }
+    const failures = results.flatMap((r) => (r.failure === undefined ? [] : [r.failure]));
+    const [first] = failures;
+    if (first === undefined) return;
+    throw new KeepaliveError({
+      code: first.code,
+      step: "delete",
+      reason: `${failures.length} of ${results.length} hosts could not be put back: ${groupFailures(failures).join("; ")}`,
+      remedy: "Mend those and run again; the others are done. `pulumi state delete` gives up on them",
+    });
+  } finally {
+    closeAgents();
+  }
+}
+
+/** Reads: looks at every host and records what is there; the inputs stay as they are. */
+export async function read(id: string, olds: Bag): Promise<Applied> {
+  const inputs = inputsOf(olds);
+  const settings = hostSettings(inputs);
+  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, true);
+  const before = (olds.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
+  const observed: Record<string, ObservedHost> = {};
+  for (const [name, plan] of plans) observed[name] = observedPlan(plan, before[name]);
+  return { id, outputs: { ...inputs, observed: bounded(observed) }, failures: [] };
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// observed
+
+function observedPlan(plan: HostPlan, before: ObservedHost | undefined): ObservedHost {
+  const backup = before?.backup === undefined ? {} : { backup: before.backup };
+  switch (plan.kind) {
+    case "unknown":
+      return { status: "unknown", ...backup };
+    case "failed":
+      return { ...observedFailure(plan.failure), ...backup };
+    case "looked": {
+      const refused = plan.targets.find((t) => t.kind === "refused");
+      const drifted = plan.targets.some((t) => t.kind === "edit");
+      return {
+        status: refused !== undefined ? "failed" : drifted ? "drifted" : "inSync",
+        ...(refused?.kind === "refused" ? { reason: withoutHost(refused.failure) } : {}),
+        ...(plan.openssh === "" ? {} : { openssh: plan.openssh }),
+        ...observedSides(plan.targets.map((t) => t.state)),
+        ...backup,
+      };
+    }
+  }
+}
+
+function observedAfter(result: HostResult, before: ObservedHost | undefined): ObservedHost {
+  const backup = result.backup ?? before?.backup;
+  const kept = backup === undefined ? {} : { backup: shown(backup) };
+  if (result.failure !== undefined) return { ...observedFailure(result.failure), ...kept };
+  return {
+    status: "inSync",
+    ...(result.openssh === "" ? {} : { openssh: result.openssh }),
+    ...observedSides(result.states),
+    ...kept,
+  };
+}
+
+function observedFailure(failure: Failure): ObservedHost {
+  const unreachable = ["unreachable", "timeout", "auth", "host-key"].includes(failure.code);
+  return {
+    status: failure.code === "stopped" ? "unknown" : unreachable ? "unreachable" : "failed",
+    reason: withoutHost(failure),
+  };
+}
+
+function observedSides(states: readonly TargetState[]): { server?: ObservedSide; client?: ObservedSide } {
+  const sides: { server?: ObservedSide; client?: ObservedSide } = {};
+  for (const state of states) sides[state.side] = observedSide(state);
+  return sides;
+}
+
+function observedSide(state: TargetState): ObservedSide {
+  return {
+    configPath: shown(state.config),
+    options: Object.fromEntries(
+      state.options.map((o) => [
+        o.option,
+        {
+          value: printable(o.value, 40),
+          ...(o.wanted === undefined ? {} : { wanted: o.wanted }),
+          ...(o.file === undefined || o.line === undefined ? {} : { file: shown(o.file), line: o.line }),
+        },
+      ]),
+    ),
+    differs: state.differs.map((d) => ({
+      option: d.option,
+      value: printable(d.value, 40),
+      header: d.header,
+      file: shown(d.file),
+      line: d.line,
+    })),
+    ...(state.firstProbeSeconds === null ? {} : { firstProbeSeconds: state.firstProbeSeconds }),
+    ...(state.disconnectSeconds === null ? {} : { disconnectSeconds: state.disconnectSeconds }),
+  };
+}
+
+/** Bytes of `observed` that go into one call: the state after a partial failure travels in an HTTP/2 trailer. */
+const MAX_OBSERVED = 700_000;
+
+function bounded(observed: Readonly<Record<string, ObservedHost>>): Readonly<Record<string, ObservedHost>> {
+  if (JSON.stringify(observed).length <= MAX_OBSERVED) return observed;
+  const short = Object.entries(observed).map(([name, host]) => [
+    name,
+    { status: host.status, ...(host.reason === undefined ? {} : { reason: host.reason.slice(0, 120) }) },
+  ]);
+  return Object.fromEntries(short) as Readonly<Record<string, ObservedHost>>;
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length <= 5
+    ? names.map((n) => printable(n)).join(", ")
+    : `${names
+        .slice(0, 4)
+        .map((n) => printable(n))
+        .join(", ")} and ${names.length - 4} more`;
+
+/** One line for each input failure, for faces that print the property's value beside its name. */
+export { describeCheckFailure };

@@ -1,0 +1,326 @@
+/**
+ * Observe: one read-only look at a host, in one round trip, as plain facts. Decides nothing; plan.ts does.
+ */
+import { readChain } from "./config";
+import type { ByteString, Chain, Tree } from "./config/types";
+import { KeepaliveError, printable } from "./errors";
+import { type Answer, type Connector, cksum, observeScript } from "./host";
+import type { Side } from "./settings";
+
+/** What to look at: either side, and where it is not the usual place. */
+export interface Look {
+  readonly server?: { readonly configPath?: string; readonly sshdPath?: string };
+  readonly client?: {
+    readonly configPath?: string;
+    readonly user?: string;
+    /** Host names to ask `ssh -G` about, one for each wanted Host pattern. */
+    readonly probes: readonly string[];
+  };
+}
+
+/** A file of the Include chain as it stands on the host. */
+export interface FileFacts {
+  readonly path: string;
+  /** The file behind links; absent when there is none. */
+  readonly real?: string;
+  /** `ls -n`'s mode column, with `+` or `.` for an ACL or label. */
+  readonly mode?: string;
+  /** Number of names (hard links) the file has. */
+  readonly links?: number;
+  readonly problem?: "missing" | "dangling" | "directory" | "unreadable" | "toobig";
+  readonly readonly?: "permission" | "immutable";
+  readonly folder: "writable" | "readonly" | "missing";
+  /** POSIX cksum "CRC SIZE" of the bytes. */
+  readonly sum?: string;
+}
+
+/** The listening sshd that serves us. */
+export interface DaemonFacts {
+  readonly pid: string;
+  /** Start time in clock ticks since boot; empty where there is no /proc. */
+  readonly start: string;
+  /** Changes whenever it reads its files again. */
+  readonly identity: string;
+  /** The main file it was started with. */
+  readonly config: string;
+  readonly argv: readonly string[];
+  /** Those of its arguments that also matter to `sshd -T`: -o, -h, -p, -c. */
+  readonly args: readonly string[];
+  readonly pidfile: string;
+  readonly manager: "none" | "systemd";
+  readonly unit: string;
+  /** How its manager makes it read its files: a socket-activated daemon does not survive a reload. */
+  readonly activation: "reload" | "restart";
+  /** Files and Include folders changed after it last read its files; undefined when that cannot be told. */
+  readonly changedSince?: readonly string[];
+}
+
+/** A transaction under way or left over on the host. */
+export interface LockFacts {
+  readonly who: string;
+  readonly armed: boolean;
+}
+
+/** What was seen of one side's configuration. */
+export interface TargetFacts {
+  readonly side: Side;
+  /** Path of the main file. */
+  readonly config: string;
+  readonly chain: Chain;
+  readonly files: ReadonlyMap<string, FileFacts>;
+  /** Include pattern → whether its folder can be written, where the pattern names one folder. */
+  readonly folders: ReadonlyMap<string, "writable" | "readonly">;
+  /** OpenSSH's version text; empty when it could not be had. */
+  readonly version: string;
+  /** Path of sshd; empty for a client. */
+  readonly exe: string;
+  /** What `sshd -T` or `ssh -G` said: one entry for a server, one a probe for a client. */
+  readonly said: readonly Saying[];
+  /** The `-C` specification `sshd -T` needed to answer at all. */
+  readonly spec?: string;
+  /** A `Match exec` kept us from asking `ssh -G`, which would run it: this file has it. */
+  readonly matchExec?: string;
+  /** The program is not there: this name was looked for. */
+  readonly missingProgram?: string;
+  readonly daemon?: DaemonFacts;
+  /** Each connection starts its own sshd (inetd, ssh.socket with Accept=yes). */
+  readonly perConnection: boolean;
+  /** Several daemons use this file; which is meant cannot be told. */
+  readonly severalDaemons?: string;
+  /** `uid:gid` of the user whose file it is; absent for system-wide files. */
+  readonly owner?: string;
+  /** The client's user is not known on the host. */
+  readonly noUser?: string;
+  /** Folder that keeps this target's state on the host. */
+  readonly stateFolder: string;
+  /** The record an earlier transaction left, as it was written. */
+  readonly record?: ByteString;
+  /** The daemon's identity when our last transaction was confirmed. */
+  readonly loadedIdentity?: string;
+  readonly lock?: LockFacts;
+  /** The log of the last transaction. */
+  readonly last?: ByteString;
+}
+
+/** One answer of `sshd -T` or `ssh -G`. */
+export interface Saying {
+  /** The probe name, empty for a server. */
+  readonly probe: string;
+  readonly exit: number;
+  readonly text: string;
+}
+
+/** Everything one look brought. */
+export interface HostFacts {
+  readonly uid: string;
+  readonly user: string;
+  readonly uname: string;
+  /** Whether candidates can be put in place in a mount namespace. */
+  readonly namespace: boolean;
+  readonly server?: TargetFacts;
+  readonly client?: TargetFacts;
+}
+
+/** Looks at a host. Rejects with a KeepaliveError when it cannot be reached or answers something else. */
+export async function observe(connector: Connector, look: Look): Promise<HostFacts> {
+  const data: [string, string][] = [];
+  if (look.server !== undefined) {
+    data.push(["server", "yes"]);
+    if (look.server.configPath !== undefined) data.push(["server_config", bytesOf(look.server.configPath)]);
+    if (look.server.sshdPath !== undefined) data.push(["sshd_path", bytesOf(look.server.sshdPath)]);
+  }
+  if (look.client !== undefined) {
+    data.push(["client", "yes"]);
+    if (look.client.configPath !== undefined) data.push(["client_config", bytesOf(look.client.configPath)]);
+    if (look.client.user !== undefined) data.push(["client_user", look.client.user]);
+    for (const probe of look.client.probes) data.push(["probe", probe]);
+  }
+  const answer = await connector.run({ name: "observe", text: observeScript(), data });
+  return readFacts(connector.name, answer);
+}
+
+/** UTF-8 bytes of a text as a byte string, which is how values travel to hosts. */
+export function bytesOf(text: string): ByteString {
+  return Buffer.from(text, "utf8").toString("latin1");
+}
+
+/** A path or other text of a host for people: read as UTF-8, unprintable characters escaped. */
+export function shown(bytes: ByteString, max = 300): string {
+  return printable(Buffer.from(bytes, "latin1").toString("utf8"), max);
+}
+
+/** Facts out of the observe script's records. Exported for tests. */
+export function readFacts(host: string, answer: Answer): HostFacts {
+  const sections: Section[] = [{ side: undefined, records: [] }];
+  for (const record of answer) {
+    if (record.name === "target") sections.push({ side: record.value as Side, records: [] });
+    else sections.at(-1)?.records.push(record);
+  }
+  const [general, ...targets] = sections;
+  const one = (name: string): string => general?.records.find((r) => r.name === name)?.value ?? "";
+  const uname = one("uname");
+  if (uname === "") {
+    throw new KeepaliveError({
+      code: "protocol",
+      host,
+      step: "observe",
+      reason: "the host's answer lacks what every look brings",
+      remedy: "See whether `ssh HOST uname` works",
+    });
+  }
+  const facts = targets.map((section) => readTarget(section, one("home")));
+  const server = facts.find((t) => t.side === "server");
+  const client = facts.find((t) => t.side === "client");
+  return {
+    uid: one("uid"),
+    user: one("user"),
+    uname,
+    namespace: one("namespace") === "yes",
+    ...(server === undefined ? {} : { server }),
+    ...(client === undefined ? {} : { client }),
+  };
+}
+
+interface Section {
+  readonly side: Side | undefined;
+  readonly records: { readonly name: string; readonly value: ByteString }[];
+}
+
+function readTarget(section: Section, home: string): TargetFacts {
+  const side: Side = section.side === "client" ? "client" : "server";
+  const get = (name: string): string | undefined => section.records.find((r) => r.name === name)?.value;
+  const all = (name: string): string[] => section.records.filter((r) => r.name === name).map((r) => r.value);
+
+  const bytes = new Map<string, ByteString>();
+  const files = new Map<string, FileFacts>();
+  const globs = new Map<string, string[]>();
+  const folders = new Map<string, "writable" | "readonly">();
+  const said: Saying[] = [];
+  let file: { -readonly [K in keyof FileFacts]: FileFacts[K] } | undefined;
+  let pattern: string | undefined;
+  let probe = "";
+  let exit = 0;
+  for (const { name, value } of section.records) {
+    switch (name) {
+      case "file":
+        file = { path: value, folder: "missing" };
+        files.set(value, file);
+        break;
+      case "file.folder":
+        if (file !== undefined) file.folder = value as FileFacts["folder"];
+        break;
+      case "file.problem":
+        if (file !== undefined) file.problem = value as NonNullable<FileFacts["problem"]>;
+        break;
+      case "file.bytes.toobig":
+        if (file !== undefined) file.problem = "toobig";
+        break;
+      case "file.readonly":
+        if (file !== undefined) file.readonly = value as NonNullable<FileFacts["readonly"]>;
+        break;
+      case "file.real":
+        if (file !== undefined) file.real = value;
+        break;
+      case "file.meta": {
+        const [mode, links] = value.split(/\s+/);
+        if (file !== undefined && mode !== undefined) file.mode = mode;
+        if (file !== undefined && links !== undefined) file.links = Number(links);
+        break;
+      }
+      case "file.bytes":
+        if (file !== undefined) {
+          bytes.set(file.path, value);
+          file.sum = sumOf(value);
+        }
+        break;
+      case "glob":
+        pattern = value;
+        globs.set(value, []);
+        break;
+      case "glob.match":
+        if (pattern !== undefined) globs.get(pattern)?.push(value);
+        break;
+      case "glob.folder":
+        if (pattern !== undefined) folders.set(pattern, value as "writable" | "readonly");
+        break;
+      case "ssh.probe":
+        probe = value;
+        break;
+      case "sshd.exit":
+      case "ssh.exit":
+        exit = Number(value);
+        break;
+      case "sshd.dump":
+      case "ssh.dump":
+        said.push({ probe, exit, text: value });
+        break;
+    }
+  }
+
+  const config = get("config") ?? "";
+  const configHome = get("config.home") ?? home;
+  const tree: Tree = {
+    side,
+    main: config,
+    files: bytes,
+    globs,
+    includeBase: get("config.base") ?? "/etc/ssh",
+    ...(side === "client" && configHome !== "" ? { home: configHome } : {}),
+  };
+  const optional = <K extends string>(key: K, value: string | undefined): { [P in K]?: string } =>
+    value === undefined ? {} : ({ [key]: value } as { [P in K]: string });
+  const lock = get("target.lock");
+  const daemon = readDaemon(get, all);
+  return {
+    side,
+    config,
+    chain: readChain(tree),
+    files,
+    folders,
+    version: get("sshd.version") ?? get("ssh.version") ?? "",
+    exe: get("sshd.path") ?? "",
+    said,
+    ...optional("spec", get("sshd.spec")),
+    ...optional("matchExec", get("ssh.matchexec")),
+    ...optional("missingProgram", get("sshd.missing") ?? get("ssh.missing")),
+    ...(daemon === undefined ? {} : { daemon }),
+    perConnection: get("daemon.perconnection") !== undefined,
+    ...optional("severalDaemons", get("daemon.several")),
+    ...optional("owner", get("client.owner")),
+    ...optional("noUser", get("client.nouser")),
+    stateFolder: get("target.folder") ?? "",
+    ...optional("record", get("target.record")),
+    ...optional("loadedIdentity", get("target.loaded")?.trim()),
+    ...(lock === undefined
+      ? {}
+      : { lock: { who: lock.split("\n")[3] ?? "someone", armed: get("target.armed") !== undefined } }),
+    ...optional("last", get("target.last")),
+  };
+}
+
+function readDaemon(
+  get: (name: string) => string | undefined,
+  all: (name: string) => string[],
+): DaemonFacts | undefined {
+  const pid = get("daemon.pid");
+  if (pid === undefined) return undefined;
+  const loaded = get("daemon.loaded");
+  return {
+    pid,
+    start: get("daemon.start") ?? "",
+    identity: get("daemon.identity") ?? "",
+    config: get("daemon.config") ?? "",
+    argv: (get("daemon.argv") ?? "").split("\n").filter((word) => word !== ""),
+    args: all("daemon.arg"),
+    pidfile: get("daemon.pidfile") ?? "",
+    manager: get("daemon.manager") === "systemd" ? "systemd" : "none",
+    unit: get("daemon.unit") ?? "",
+    activation: get("daemon.activation") === "restart" ? "restart" : "reload",
+    ...(loaded === "pidfile" || loaded === "start" ? { changedSince: all("daemon.newer") } : {}),
+  };
+}
+
+/** POSIX `cksum` of a byte string as the host prints it: "CRC SIZE". */
+export function sumOf(bytes: ByteString): string {
+  return `${cksum(Buffer.from(bytes, "latin1"))} ${bytes.length}`;
+}

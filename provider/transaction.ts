@@ -1,0 +1,345 @@
+/**
+ * The transaction of one configuration on one host: arm → install → activate → verify → confirm. The host does the
+ * dangerous half by itself (scripts/supervisor.sh); this side starts it, logs in anew and confirms, or learns why not.
+ */
+import { randomBytes } from "node:crypto";
+import { hostname, userInfo } from "node:os";
+import { setTimeout as pause } from "node:timers/promises";
+import { type ErrorCode, type Failure, isKeepaliveError, KeepaliveError, type Step } from "./errors";
+import {
+  type Answer,
+  type Connector,
+  confirmScript,
+  isRetryable,
+  ownScript,
+  stagedScript,
+  transactionScript,
+} from "./host";
+import { bytesOf, shown, sumOf } from "./observe";
+import type { Own, TransactionPlan } from "./plan";
+
+/** How a transaction is to be confirmed. */
+export interface ConfirmOptions {
+  /** Seconds until the host reverts by itself. */
+  readonly confirmSeconds: number;
+  /** Further users who must be able to log in before it is confirmed. */
+  readonly verifyAs: readonly string[];
+}
+
+/** What a confirmed transaction left on the host. */
+export interface Transacted {
+  /** Folder with the bytes that stood there before. */
+  readonly backup: string;
+}
+
+/** Bound for staging, judging and arming, in milliseconds. */
+const ARM_TIMEOUT_MS = 60_000;
+
+/** How long after the supervisor may install a new login is made, in milliseconds: sooner would be served by the old state. */
+const SETTLE_MS = 250;
+
+type Datum = readonly [name: string, value: string];
+
+/** Carries a plan out. Rejects with a KeepaliveError that says what state the host is in. */
+export async function transact(
+  connector: Connector,
+  plan: TransactionPlan,
+  options: ConfirmOptions,
+): Promise<Transacted> {
+  const txid = randomBytes(8).toString("hex");
+  await arm(connector, plan, txid, options);
+  const until = performance.now() + options.confirmSeconds * 1000;
+  // Only a server's connection is at stake; a client's file is confirmed over the connection at hand.
+  const login = plan.side === "server" && connector.kind === "ssh";
+  if (login) await connector.close();
+  try {
+    return await verify(connector, plan, txid, options, login);
+  } catch (error) {
+    if (!isKeepaliveError(error)) throw error;
+    throw await withAftermath(connector, plan, txid, until, error.failure);
+  }
+}
+
+/** Writes the record of a configuration that needs no edit. */
+export async function takeOwnership(connector: Connector, own: Own): Promise<void> {
+  const answer = await connector.run({
+    name: "own",
+    text: ownScript(),
+    data: [
+      ["side", own.side],
+      ["config", own.config],
+      ["txid", randomBytes(8).toString("hex")],
+      ["before", own.before],
+      ["record", own.record],
+      ...(own.identity === undefined ? [] : [["identity", own.identity] as const]),
+    ],
+  });
+  const failed = value(answer, "failed");
+  if (failed !== undefined) {
+    throw new KeepaliveError({
+      code: failed.startsWith("another transaction") ? "locked" : "not-writable",
+      host: connector.name,
+      step: "confirm",
+      reason: shown(failed),
+      remedy: "Nothing was changed: run again, or make the state folder writable",
+    });
+  }
+}
+
+async function arm(connector: Connector, plan: TransactionPlan, txid: string, options: ConfirmOptions): Promise<void> {
+  const answer = await connector.run({
+    name: "transaction",
+    text: transactionScript(),
+    data: armData(connector, plan, txid, options),
+    timeoutMs: ARM_TIMEOUT_MS,
+  });
+  if (value(answer, "armed") === txid) return;
+  const code = (value(answer, "failed.code") ?? "protocol") as ErrorCode;
+  const step = (value(answer, "failed.step") ?? "arm") as Step;
+  throw new KeepaliveError({
+    code,
+    host: connector.name,
+    step,
+    reason: shown(value(answer, "failed.reason") ?? "the host did not say that it is armed", 900),
+    remedy: remedyOf(code),
+    aftermath: "nothing was changed",
+    ...(code === "locked" ? { retryAfterSeconds: Number(value(answer, "locked.seconds") ?? "1") } : {}),
+  });
+}
+
+function armData(connector: Connector, plan: TransactionPlan, txid: string, options: ConfirmOptions): Datum[] {
+  const data: Datum[] = [
+    ["txid", txid],
+    ["side", plan.side],
+    ["config", plan.config],
+    ["exe", plan.exe],
+    ["seconds", String(options.confirmSeconds)],
+    ["controller", bytesOf(controllerName())],
+    ["managed", `^(${plan.managed.join("|")}) `],
+    ["supervisor", stagedScript()],
+  ];
+  const add = (name: string, ...values: readonly string[]): void => {
+    for (const v of values) data.push([name, v]);
+  };
+  if (plan.daemon !== undefined) {
+    const d = plan.daemon;
+    add("pid", d.pid);
+    add("pidstart", d.start);
+    add("identity", d.identity);
+    add("manager", d.manager);
+    add("unit", d.unit);
+    add("pidfile", d.pidfile);
+    add("activation", d.activation);
+    add("sshd.arg", ...d.args);
+    add("daemon.argv", ...d.argv);
+  }
+  if (plan.side === "client" || connector.kind === "local") add("local", "yes");
+  if (plan.allowNoBootGuard) add("noguard", "yes");
+  if (plan.user !== undefined) add("client_user", plan.user);
+  if (plan.owner !== undefined) add("owner", plan.owner);
+  if (plan.reload !== undefined) add("reload", ...plan.reload.map(bytesOf));
+  if (plan.record !== null) add("record", plan.record);
+  add("want", ...plan.expect);
+  add("spec", ...plan.specs);
+  add("unchanged", ...plan.seen.map(([path, sum]) => `${sum} ${path}`));
+  add("matches", ...[...plan.matches].map(([pattern, paths]) => [pattern, ...paths].join("\n")));
+  plan.changes.forEach((change, n) => {
+    add(`w${n}.path`, change.path);
+    add(`w${n}.sum`, change.sum);
+    if (change.bytes !== null) {
+      add(`w${n}.bytes`, change.bytes);
+      add(`w${n}.newsum`, sumOf(change.bytes));
+    }
+    if (change.like !== undefined) add(`w${n}.like`, change.like);
+  });
+  if (plan.copies !== undefined && plan.specs.length > 0) {
+    for (const which of ["unchanged", "candidate"] as const) {
+      const { main, files } = plan.copies(`${plan.stateFolder}/lock/copy.${which}`, which);
+      add(which === "unchanged" ? "copy.live" : "copy.candidate", main);
+      add("copy", ...[...files].map(([path, bytes]) => `${path}\n${bytes}`));
+    }
+  }
+  return data;
+}
+
+/** Who we are, for a person who finds the lock. */
+function controllerName(): string {
+  let user = "someone";
+  try {
+    user = userInfo().username;
+  } catch {
+    // No passwd entry (containers): the host name and process will do.
+  }
+  return `${user}@${hostname()} (process ${process.pid})`.replace(/[^\x20-\x7e]/g, "?");
+}
+
+/** New logins until one is served by the daemon that has read the new files, and that one confirms. */
+async function verify(
+  connector: Connector,
+  plan: TransactionPlan,
+  txid: string,
+  options: ConfirmOptions,
+  login: boolean,
+): Promise<Transacted> {
+  const until = performance.now() + (options.confirmSeconds * 1000) / 2;
+  const ask = async (extra: readonly Datum[]): Promise<Answer> => {
+    const script = {
+      name: "confirm",
+      text: confirmScript(),
+      data: [...confirmData(plan, txid), ...(login ? [] : [["local", "yes"] as const]), ...extra],
+      timeoutMs: 30_000,
+    };
+    return login ? connector.runInNewLogin(script) : connector.run(script);
+  };
+  let usersProven = options.verifyAs.length === 0 || !login;
+  let wait = login ? SETTLE_MS : 0;
+  for (;;) {
+    await pause(wait);
+    let answer: Answer;
+    try {
+      answer = await ask(usersProven ? [] : [["ask", "yes"]]);
+    } catch (error) {
+      if (!isKeepaliveError(error)) throw error;
+      // A reload closes the listener for milliseconds: refused and reset are tried again, everything else is final.
+      if (!isRetryable(error.failure) || performance.now() > until) throw atVerify(error.failure);
+      wait = Math.min(Math.max(wait * 2, 200), 3000);
+      continue;
+    }
+    const outcome = value(answer, "outcome") ?? "";
+    if (outcome === "confirmed") return { backup: value(answer, "backup") ?? "" };
+    if (outcome === "pending" && value(answer, "state") === "activated" && !usersProven) {
+      await proveUsers(connector, options.verifyAs);
+      usersProven = true;
+      wait = 0;
+      continue;
+    }
+    if (outcome === "early" || outcome === "pending") {
+      if (performance.now() > until) {
+        throw failed(connector, "verify", "timeout", "the host did not get as far as a login that proves it in time");
+      }
+      wait = outcome === "early" ? 0 : 200;
+      continue;
+    }
+    throw outcomeFailure(connector, outcome, answer);
+  }
+}
+
+function confirmData(plan: TransactionPlan, txid: string): Datum[] {
+  return [
+    ["txid", txid],
+    ["side", plan.side],
+    ["config", plan.config],
+    ...(plan.user === undefined ? [] : [["client_user", plan.user] as const]),
+    ...plan.specs.slice(0, 1).map((spec) => ["spec", spec] as const),
+    ...plan.expect.map((line) => ["want", line] as const),
+  ];
+}
+
+/** A login each, nothing more: whoever is named must still get in. */
+async function proveUsers(connector: Connector, users: readonly string[]): Promise<void> {
+  for (const user of users) {
+    try {
+      await connector.runInNewLogin({ name: "login", text: "main() { finish; }", data: [] }, { user });
+    } catch (error) {
+      if (!isKeepaliveError(error)) throw error;
+      throw new KeepaliveError({ ...error.failure, step: "verify", reason: `as ${user}: ${error.failure.reason}` });
+    }
+  }
+}
+
+const atVerify = (failure: Failure): KeepaliveError =>
+  new KeepaliveError({ ...failure, step: "verify", reason: `the new login did not work: ${failure.reason}` });
+
+function failed(connector: Connector, step: Step, code: ErrorCode, reason: string): KeepaliveError {
+  return new KeepaliveError({ code, host: connector.name, step, reason, remedy: remedyOf(code) });
+}
+
+/** The error for a transaction that ended otherwise than confirmed. */
+function outcomeFailure(connector: Connector, outcome: string, answer: Answer): KeepaliveError {
+  if (outcome === "wrong-values") {
+    return failed(connector, "verify", "verify", shown(value(answer, "why") ?? "other values are in force", 600));
+  }
+  if (outcome === "other-daemon") {
+    return failed(
+      connector,
+      "verify",
+      "verify",
+      "the new login was served by another sshd than the one whose files were changed",
+    );
+  }
+  const [step = "", ...why] = (value(answer, "failure") ?? "").split("\n");
+  const steps: readonly string[] = ["arm", "install", "activate", "verify", "confirm"];
+  if (steps.includes(step)) {
+    const codes: Partial<Record<string, ErrorCode>> = { arm: "supervisor", install: "install", activate: "activate" };
+    return failed(connector, step as Step, codes[step] ?? "verify", shown(why.join(" ").trim(), 600));
+  }
+  return failed(connector, "verify", "verify", `the host says: ${shown(outcome, 300)}`);
+}
+
+/** Adds what became of the host: waits until its own revert must be over and asks. */
+async function withAftermath(
+  connector: Connector,
+  plan: TransactionPlan,
+  txid: string,
+  deadline: number,
+  failure: Failure,
+): Promise<KeepaliveError> {
+  const giveUp = deadline + 35_000;
+  let outcome = "";
+  let asked = 0;
+  while (performance.now() < giveUp) {
+    try {
+      const answer = await connector.run({
+        name: "confirm",
+        text: confirmScript(),
+        data: [...confirmData(plan, txid), ["ask", "yes"], ["local", "yes"], ["wait", "1"]],
+        timeoutMs: 10_000,
+      });
+      outcome = value(answer, "outcome") ?? "";
+      if (outcome !== "pending") break;
+    } catch (error) {
+      if (!isKeepaliveError(error)) throw error;
+      // Not hammered: a host that refuses logins is asked again only once its revert is due.
+      asked += 1;
+      if (performance.now() > deadline && asked > 3) break;
+    }
+    const left = deadline - performance.now();
+    await pause(asked > 0 && left > 0 ? left + 500 : 1000);
+  }
+  const aftermath = outcome.startsWith("reverted")
+    ? outcome === "reverted"
+      ? "the old settings are back in force"
+      : `the host ${shown(outcome)}`
+    : outcome === "confirmed"
+      ? "the new settings are in force"
+      : "the host could not be asked how it ended; it puts the old settings back by itself";
+  if (outcome === "confirmed") {
+    return new KeepaliveError({ ...failure, aftermath, remedy: "Run again: it will find the host as wanted" });
+  }
+  return new KeepaliveError({ ...failure, aftermath });
+}
+
+const value = (answer: Answer, name: string): string | undefined => answer.find((r) => r.name === name)?.value;
+
+function remedyOf(code: ErrorCode): string {
+  switch (code) {
+    case "locked":
+      return "Wait for it to end and run again; nothing was changed";
+    case "changed-meanwhile":
+      return "Run again, it starts from what is there now";
+    case "validate":
+      return "Look at the named lines on the host; nothing was touched";
+    case "boot-guard":
+      return "Make /etc/systemd/system writable, or accept the risk with allowNoBootGuard";
+    case "supervisor":
+      return "See that processes may outlive a logout there (loginctl enable-linger, KillUserProcesses), or use become";
+    case "not-writable":
+      return "Make room or give the right to write, and run again";
+    case "activate":
+    case "install":
+    case "verify":
+      return "See the reason, mend it, and run again";
+    default:
+      return "Run again; if it stays, see the host's sshd log";
+  }
+}

@@ -91,8 +91,10 @@ export function isKeepaliveError(e: unknown): e is KeepaliveError {
 export function describeFailure(f: Failure): string {
   const where = f.host === undefined ? "" : `${printable(f.host)}: `;
   const after = f.aftermath === undefined ? "" : ` (${f.aftermath})`;
-  return `${where}[${f.code}] ${f.step}: ${f.reason}${after}. ${f.remedy}.`;
+  return `${where}[${f.code}] ${f.step}: ${ended(f.reason + after)} ${ended(f.remedy.charAt(0).toUpperCase() + f.remedy.slice(1))}`;
 }
+
+const ended = (sentence: string): string => (sentence.endsWith(".") ? sentence : `${sentence}.`);
 
 /**
  * Makes text that came from a host or a user safe to print: control characters, escape sequences, bidirectional

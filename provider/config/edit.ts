@@ -161,6 +161,12 @@ function optionOfLine(tree: Tree, line: ByteString): Option | undefined {
   return lexed.kind === "directive" ? optionByKeyword(tree.side, lexed.keyword) : undefined;
 }
 
+/** The options an edit of ours is about; none for a frame. */
+function optionsOfEdit(tree: Tree, edit: Edit): readonly string[] {
+  if (edit.kind === "spliced") return edit.option === FRAME ? [] : [edit.option];
+  return edit.lines.flatMap((line) => optionOfLine(tree, line)?.name ?? []);
+}
+
 /** Replaces `count` (0 or 1) lines at `at` and keeps the records: the one way in which a planned edit changes a file. */
 function splice(
   draft: Draft,
@@ -673,8 +679,10 @@ export function planEdit(input: EditInput): EditPlan {
   let draft = settle(tree, input.previous);
   draft = undo(draft, (edit, option) => input.wanted[option] === undefined || isForOtherHosts(draft, edit, hosts));
 
+  const edited: Aim[] = [];
   for (const aim of aims) {
     if (isEffective(draft, tree, aim)) continue;
+    edited.push(aim);
     draft = undoMisplaced(draft, aim);
     if (isEffective(draft, tree, aim)) continue;
     const attempts = tree.side === "server" ? serverAttempts(draft, aim) : clientAttempts(draft, aim);
@@ -684,7 +692,7 @@ export function planEdit(input: EditInput): EditPlan {
     for (const attempt of attempts) {
       const next = attempt(draft);
       if (next === undefined) continue;
-      const against = objection(tree, next, [aim]);
+      const against = objection(tree, next, edited);
       if (against === undefined) {
         done = next;
         break;
@@ -767,11 +775,7 @@ function undoMisplaced(draft: Draft, aim: Aim): Draft {
 
 /** Whether a managed option that is neither wanted nor was ours got another value for everyone. */
 function disturbed(before: Tree, draft: Draft, input: EditInput): string | undefined {
-  const once = new Set(
-    input.previous.flatMap((e) =>
-      e.kind === "spliced" ? [e.option] : e.lines.flatMap((l) => optionOfLine(before, l)?.name ?? []),
-    ),
-  );
+  const once = new Set(input.previous.flatMap((e) => optionsOfEdit(before, e)));
   for (const option of optionsOf(before.side)) {
     if (input.wanted[option.name] !== undefined || once.has(option.name)) continue;
     const was = winners(readTree(before)).byOption.get(option.name)?.value;
@@ -804,11 +808,9 @@ function notesOf(
     const from = by === "by default" ? `was ${old} by default` : `was ${old}${by}`;
     notes.push(`set ${option.name} ${value} in ${where(is.file, is.index)} (${from})`);
   }
-  const undone = new Set(input.previous.flatMap((e) => (e.kind === "spliced" && e.option !== FRAME ? [e.option] : [])));
-  for (const name of undone) {
-    if (input.wanted[name] === undefined && !draft.edits.some((e) => e.kind === "spliced" && e.option === name)) {
-      notes.push(`undo our ${name}`);
-    }
+  for (const { name } of optionsOf(input.chain.tree.side)) {
+    const had = (edits: readonly Edit[]) => edits.some((e) => optionsOfEdit(draft.tree, e).includes(name));
+    if (input.wanted[name] === undefined && had(input.previous) && !had(draft.edits)) notes.push(`undo our ${name}`);
   }
   for (const [file, bytes] of writes) if (bytes === null) notes.push(`remove ${printable(file)}`);
   return notes;

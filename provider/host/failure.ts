@@ -5,12 +5,14 @@
 import { type ErrorCode, type Failure, printable } from "../errors";
 import type { Conversation } from "./session";
 import { lastWords } from "./session";
-import type { SshTarget } from "./target";
+import type { SshEndpoint, SshTarget } from "./target";
 
 /** What a rule knows about the failed attempt. */
 interface Attempt {
   readonly text: string;
   readonly target: SshTarget;
+  /** The end that the message is about: the target, or the jump host when ssh did not get past it. */
+  readonly end: SshEndpoint;
 }
 
 interface Rule {
@@ -25,8 +27,8 @@ const SSH_RULES: readonly Rule[] = [
   {
     match: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed/,
     code: "host-key",
-    reason: (_, { target }) =>
-      target.hostKey === undefined
+    reason: (_, { end }) =>
+      end.hostKey === undefined
         ? "the host's key is another one than known_hosts has; nothing was sent"
         : "the host's key is not the one given in hostKey; nothing was sent",
     remedy:
@@ -53,12 +55,12 @@ const SSH_RULES: readonly Rule[] = [
   {
     match: /(?:(\S+): )?Permission denied \(([^)\n]*)\)/,
     code: "auth",
-    reason: (found, { target }) => {
+    reason: (found, { end }) => {
       const who = found[1] === undefined ? "the login" : found[1].slice(0, 120);
       const tried = [
-        target.privateKey === undefined ? [] : ["privateKey"],
-        target.password === undefined ? [] : ["password"],
-        target.agentSocketPath === undefined ? [] : ["the agent at agentSocketPath"],
+        end.privateKey === undefined ? [] : ["privateKey"],
+        end.password === undefined ? [] : ["password"],
+        end.agentSocketPath === undefined ? [] : ["the agent at agentSocketPath"],
       ].flat();
       const own = tried.length === 0 ? "the keys of this user's agent and files" : tried.join(" and ");
       return `${who} was refused; tried ${own}, the host takes ${found[2] ?? ""}`;
@@ -226,10 +228,13 @@ export function loginFailure(conversation: Conversation, target: SshTarget, pass
       remedy: "correct become.password",
     };
   }
-  const attempt = { text, target };
+  // What ssh says when its ProxyCommand or ProxyJump ended instead of carrying the connection (sshconnect.c).
+  const atJump = target.proxy !== undefined && result.code === 255 && /UNKNOWN port 65535/.test(text);
+  const attempt = { text, target, end: atJump ? (target.proxy ?? target) : target };
   const bySudo = target.become === undefined || result.code === 255 ? undefined : byRules(SUDO_RULES, attempt);
   if (bySudo !== undefined) return { ...at, ...bySudo };
   const bySsh = byRules(SSH_RULES, attempt);
+  if (bySsh !== undefined && atJump) return { ...at, ...bySsh, reason: `on the way through the jump host, ${bySsh.reason}` };
   if (bySsh !== undefined && (result.code === 255 || result.timedOut || bySsh.code === "auth"))
     return { ...at, ...bySsh };
   if (result.timedOut) {

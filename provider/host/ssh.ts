@@ -33,18 +33,26 @@ export interface SshConnectorOptions {
   readonly env?: NodeJS.ProcessEnv;
   /** Seconds that the shared connection stays open after its last use, also after this process. Default 90. */
   readonly persistSeconds?: number;
+  /** Milliseconds for authentication, login files and sudo, the dial not included. Default 25,000. */
+  readonly loginTimeoutMs?: number;
 }
 
 /** Milliseconds for a command to the holder of a shared connection, and for its socket to vanish. */
 const CONTROL_TIMEOUT = 2_000;
 /** Milliseconds until a shell must be ready over a connection that exists; then a new one is tried. */
 const REUSE_TIMEOUT = 10_000;
-/** Milliseconds for authentication and login files, the dial not included. */
-const LOGIN_TIMEOUT = 25_000;
 /** Milliseconds after which "unlimited" dialling ends. */
 const DIAL_FOREVER = 600_000;
 /** How long a shared connection that was just used is trusted without asking its holder, milliseconds. */
 const FRESH = 3_000;
+
+interface Attempt {
+  readonly conversation: Conversation;
+  /** The host asked for the password a second time. */
+  readonly passwordRefused: boolean;
+  /** The jump host was given its password. */
+  readonly jumpAsked: boolean;
+}
 
 const versions = new Map<string, Promise<SshVersion>>();
 
@@ -82,6 +90,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
   const sshPath = options.sshPath ?? "ssh";
   const env = clientEnvironment(options.env ?? process.env);
   const persistSeconds = options.persistSeconds ?? 90;
+  const loginTimeoutMs = options.loginTimeoutMs ?? 25_000;
   let usedAt = Number.NEGATIVE_INFINITY;
   let opening: Promise<void> | undefined;
 
@@ -157,7 +166,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
   const attempt = async (
     script: Script,
     how: { readonly shared?: string; readonly reuse: boolean; readonly user?: string; readonly onReady?: () => void },
-  ): Promise<{ readonly conversation: Conversation; readonly passwordRefused: boolean }> => {
+  ): Promise<Attempt> => {
     const version = await clientVersion(sshPath, env);
     const paths = await prepare(how.shared, version);
     // Another user's way in is what is asked about; our sudo rights and password say nothing about it.
@@ -168,6 +177,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     );
     let running: Running | undefined;
     let passwordRefused = false;
+    let jumpAsked = false;
     const answers = secretsOnce(
       target,
       () => running?.pid,
@@ -186,13 +196,13 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
         env: { ...env, ...askpass?.env },
         script,
         ...(become?.password === undefined ? {} : { sudoPassword: become.password }),
-        loginTimeoutMs: how.reuse ? REUSE_TIMEOUT : dial * 1000 + LOGIN_TIMEOUT,
+        loginTimeoutMs: how.reuse ? REUSE_TIMEOUT : dial * 1000 + loginTimeoutMs,
         onStart: (started) => {
           running = started;
         },
         ...(how.onReady === undefined ? {} : { onReady: how.onReady }),
       });
-      return { conversation, passwordRefused };
+      return { conversation, passwordRefused, jumpAsked };
     } finally {
       askpass?.close();
     }

@@ -29,7 +29,8 @@ export interface HostResult {
   readonly notes: readonly string[];
 }
 
-const SIDES: readonly Side[] = ["server", "client"];
+/** The client's file first: it needs no login of its own, and a server's transaction closes the connection. */
+const SIDES: readonly Side[] = ["client", "server"];
 
 /** The connector of one host, and the facts already fetched in this process. */
 export interface Way {
@@ -194,59 +195,43 @@ async function withRetries<T>(name: string, attempt: (fresh: boolean) => Promise
 async function apply(way: Way, owner: string): Promise<HostResult> {
   const { settings, connector } = way;
   return withRetries(settings.name, async (fresh) => {
-    let changed = false;
+    const facts = await factsOf(way, fresh);
+    const plans = plansOf(settings, facts, owner);
+    // Nothing is begun on a host where something is refused.
+    for (const plan of plans) if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
     let backup: string | undefined;
-    const notes: string[] = [];
-    const states: TargetState[] = [];
-    let openssh = "";
-    for (const side of SIDES) {
-      const wish = wishOf(settings, side);
-      if (wish === undefined) continue;
-      const facts = await factsOf(way, fresh);
-      openssh = opensshOf(facts);
-      const target = facts[side];
-      if (target === undefined) continue;
-      const plan = planTarget(settings.name, target, facts.namespace, wish, owner);
-      if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
-      if (plan.kind === "edit") {
-        const done = await change(way, plan.transaction);
-        changed = true;
-        if (done.backup !== "") backup = done.backup;
-        notes.push(...plan.notes, ...plan.left);
-      } else if (plan.own !== undefined) {
-        await takeOwnership(connector, plan.own);
-      }
-      states.push(plan.kind === "edit" ? plan.after : plan.state);
+    for (const plan of plans) {
+      if (plan.kind === "edit") ({ backup } = await change(way, plan.transaction));
+      else if (plan.kind === "inSync" && plan.own !== undefined) await takeOwnership(connector, plan.own);
     }
     return {
       name: settings.name,
-      outcome: changed ? "changed" : "unchanged",
-      states,
-      openssh,
-      notes,
-      ...(backup === undefined ? {} : { backup }),
+      outcome: plans.some((plan) => plan.kind === "edit") ? "changed" : "unchanged",
+      states: plans.map((plan) => (plan.kind === "edit" ? plan.after : plan.state)),
+      openssh: opensshOf(facts),
+      notes: plans.flatMap((plan) => (plan.kind === "edit" ? [...plan.notes, ...plan.left] : [])),
+      ...(backup === undefined || backup === "" ? {} : { backup }),
     };
   });
 }
 
 async function remove(way: Way, owner: string): Promise<HostResult> {
-  const { settings } = way;
+  const { settings, connector } = way;
   return withRetries(settings.name, async (fresh) => {
-    let changed = false;
+    const facts = await factsOf(way, fresh);
     const notes: string[] = [];
+    let changed = false;
     for (const side of SIDES) {
       const wish = wishOf(settings, side);
-      if (wish === undefined) continue;
-      const facts = await factsOf(way, fresh);
       const target = facts[side];
-      if (target === undefined) continue;
+      if (wish === undefined || target === undefined) continue;
       const plan = planRemoval(settings.name, target, facts.namespace, wish, owner);
-      if (plan.kind === "notOurs") {
-        notes.push(`${side}: nothing was touched, ${plan.reason}`);
-        continue;
-      }
       if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
-      if (plan.kind === "edit") {
+      if (plan.kind === "notOurs") notes.push(`${side}: nothing was touched, ${plan.reason}`);
+      else if (plan.kind === "forget") {
+        await takeOwnership(connector, plan.own);
+        notes.push(...plan.left);
+      } else if (plan.kind === "edit") {
         await change(way, plan.transaction);
         changed = true;
         notes.push(...plan.notes, ...plan.left);

@@ -128,11 +128,11 @@ export type TargetPlan = {
   | { readonly kind: "refused"; readonly failure: Failure }
 );
 
-/** Ownership to be taken without an edit. */
+/** A record to be written (or, when null, taken away) without an edit. */
 export interface Own {
   readonly side: Side;
   readonly config: string;
-  readonly record: ByteString;
+  readonly record: ByteString | null;
   /** Sum of the record that was seen, or "absent". */
   readonly before: string;
   /** The daemon's identity, when nothing on disk is newer than what it loaded. */
@@ -185,6 +185,12 @@ export function planTarget(
   return editing(host, facts, namespace, wish, { state, drift, edit, goal: wish.wanted, next });
 }
 
+/** The decision about undoing: as for an edit, or nothing to edit and only the record to take away, or not ours. */
+export type RemovalPlan =
+  | TargetPlan
+  | { readonly kind: "forget"; readonly own: Own; readonly left: readonly string[] }
+  | { readonly kind: "notOurs"; readonly reason: string };
+
 /** Plans the undoing of what `owner` did to one side of a host. */
 export function planRemoval(
   host: string,
@@ -192,14 +198,22 @@ export function planRemoval(
   namespace: boolean,
   wish: Wish,
   owner: string,
-): TargetPlan | { readonly kind: "notOurs"; readonly reason: string } {
+): RemovalPlan {
   const state = readState(facts, wish);
   const record = readRecord(facts.record, facts.config);
   if (record === undefined) return { kind: "notOurs", reason: "the host remembers no edits of ours" };
   if (record.owner !== owner) return { kind: "notOurs", reason: "another resource manages it now" };
   const edit = planUndo({ chain: facts.chain, edits: record.edits });
+  if (edit.writes.size === 0) {
+    const { side, config } = facts;
+    return {
+      kind: "forget",
+      own: { side, config, record: null, before: sumOf(facts.record ?? "") },
+      left: edit.left,
+    };
+  }
   const broken = whatIsBroken(facts, wish);
-  if (broken !== undefined && edit.writes.size > 0) {
+  if (broken !== undefined) {
     return { kind: "refused", state, drift: [], failure: { ...broken, host, step: "delete" } };
   }
   return editing(host, facts, namespace, wish, { state, drift: [], edit, goal: {}, next: undefined });

@@ -60,7 +60,7 @@ export async function transact(
   }
 }
 
-/** Writes the record of a configuration that needs no edit. */
+/** Writes the record of a configuration that needs no edit, or takes it away. */
 export async function takeOwnership(connector: Connector, own: Own): Promise<void> {
   const answer = await connector.run({
     name: "own",
@@ -70,7 +70,7 @@ export async function takeOwnership(connector: Connector, own: Own): Promise<voi
       ["config", own.config],
       ["txid", randomBytes(8).toString("hex")],
       ["before", own.before],
-      ["record", own.record],
+      ...(own.record === null ? [] : [["record", own.record] as const]),
       ...(own.identity === undefined ? [] : [["identity", own.identity] as const]),
     ],
   });

@@ -57,6 +57,11 @@ type Created = Extract<Edit, { kind: "created" }>;
  */
 const FRAME = "";
 
+/** Whether a splice only put blank lines in. */
+function isBlank(edit: Spliced): boolean {
+  return edit.removed.length === 0 && edit.inserted.every((line) => line.trim() === "");
+}
+
 /** A tree on its way to the plan's, with the edits of ours that stand in it. */
 interface Draft {
   readonly tree: Tree;
@@ -114,7 +119,6 @@ function settle(tree: Tree, previous: readonly Edit[]): Draft {
     return all.length === 1 ? all[0] : undefined;
   };
   // Blank lines come last and go by their neighbours: they look all alike.
-  const isBlank = (e: Spliced) => e.inserted.every((line) => line.trim() === "");
   for (const [blank, find] of [
     [false, exact],
     [false, shifted],
@@ -319,7 +323,8 @@ function undoFrames(draft: Draft): Draft {
       continue;
     }
     const message = `${where(frame.file, frame.at)}: the block we began holds others' lines now`;
-    now = { ...now, edits: now.edits.filter((e) => e !== frame), left: [...now.left, message] };
+    const kept = (e: Edit) => e === frame || (e.kind === "spliced" && e.file === frame.file && isBlank(e)); // and its spacing
+    now = { ...now, edits: now.edits.filter((e) => !kept(e)), left: [...now.left, message] };
   }
 }
 
@@ -386,7 +391,8 @@ function globalEnd(lines: readonly ByteString[], side: Tree["side"]): number {
 /** A new line in a file's global part: after a commented-out default, else before the first block, else at the end. */
 function newGlobalLine(file: string, aim: Aim): Attempt {
   return (draft) => {
-    const { side } = draft.tree;
+    const { side, files } = draft.tree;
+    if (!files.has(file)) return undefined;
     const lines = linesOf(draft.tree, file);
     const end = globalEnd(lines, side);
     const names = [aim.option.name, ...aim.option.aliases].join("|");
@@ -457,6 +463,14 @@ function serverAttempts(draft: Draft, aim: Aim): readonly Attempt[] | string {
   }
   const place = dropInPlace(reading, aim.input);
   const attempts: Attempt[] = [];
+  if (
+    placement === "dropIn" &&
+    typeof place !== "string" &&
+    !aim.input.newFileAllowed &&
+    !draft.tree.files.has(place.path)
+  ) {
+    return `${printable(place.path)} does not exist and may not be created`;
+  }
   if (typeof place !== "string") {
     const inIt = winner?.file === place.path;
     attempts.push(inIt ? inPlace(winner, aim) : inDropIn(place.path, aim));
@@ -534,9 +548,11 @@ function blockBefore(winner: PlacedStatement, aim: Aim): Attempt {
   };
 }
 
-/** The first line of the main file, or before the Include there, that keeps a sample from getting the wanted value. */
+/** By the first line in reading order that keeps a sample host from getting the wanted value. */
 function clientAttempts(draft: Draft, aim: Aim): readonly Attempt[] | string {
   const reading = readTree(draft.tree);
+  const { main, files } = reading.tree;
+  if (!files.has(main) && !aim.input.newFileAllowed) return `${printable(main)} does not exist and may not be created`;
   const everyone = aim.hosts.length === 1 && aim.hosts[0] === "*";
   const deciding = aim.samples.flatMap((host) => {
     const winner = winners(reading, host).byOption.get(aim.option.name);
@@ -546,15 +562,14 @@ function clientAttempts(draft: Draft, aim: Aim): readonly Attempt[] | string {
   const winner = deciding.sort((a, b) => (order.get(a) ?? 0) - (order.get(b) ?? 0))[0];
   if (winner === undefined) {
     const ends: Attempt[] = [inOwnBlock(aim), blockAtEnd(aim)];
-    return everyone ? [...ends, newGlobalLine(reading.tree.main, aim)] : ends;
+    return everyone ? [...ends, newGlobalLine(main, aim)] : ends;
   }
   const innermost = winner.blocks.at(-1);
   const ours = innermost !== undefined && winner.blocks.length === 1 && isFor(innermost, aim.hosts);
   const mayChange = ours || (everyone && winner.scope.kind === "everyone");
   const attempts: Attempt[] = mayChange ? [inPlace(winner, aim)] : [inOwnBlock(aim)];
   attempts.push(blockBefore(winner, aim));
-  if (everyone)
-    attempts.push(winner.trail.length > 0 ? beforeInclude(winner, aim) : newGlobalLine(reading.tree.main, aim));
+  if (everyone) attempts.push(winner.trail.length > 0 ? beforeInclude(winner, aim) : newGlobalLine(main, aim));
   if (!everyone && winner.blocks.length === 0) {
     return `${where(winner.file, winner.index)} sets ${winner.keyword} for every host before any Host block, and the first value wins`;
   }

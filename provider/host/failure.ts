@@ -234,7 +234,8 @@ export function loginFailure(conversation: Conversation, target: SshTarget, pass
   const bySudo = target.become === undefined || result.code === 255 ? undefined : byRules(SUDO_RULES, attempt);
   if (bySudo !== undefined) return { ...at, ...bySudo };
   const bySsh = byRules(SSH_RULES, attempt);
-  if (bySsh !== undefined && atJump) return { ...at, ...bySsh, reason: `on the way through the jump host, ${bySsh.reason}` };
+  if (bySsh !== undefined && atJump)
+    return { ...at, ...bySsh, reason: `on the way through the jump host, ${bySsh.reason}` };
   if (bySsh !== undefined && (result.code === 255 || result.timedOut || bySsh.code === "auth"))
     return { ...at, ...bySsh };
   if (result.timedOut) {

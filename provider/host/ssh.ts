@@ -4,7 +4,7 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
-import { isKeepaliveError, KeepaliveError, printable } from "../errors";
+import { type Failure, isKeepaliveError, KeepaliveError, printable } from "../errors";
 import { agentFor } from "./agent";
 import { openAskpass, promptKind, type Question } from "./askpass";
 import type { Answer, Connector, Script } from "./connector";
@@ -185,6 +185,9 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
         passwordRefused = true;
         running?.kill();
       },
+      () => {
+        jumpAsked = true;
+      },
     );
     const asks = mayAsk(target) || (target.proxy !== undefined && mayAsk(target.proxy));
     const askpass = asks ? await openAskpass(answers) : undefined;
@@ -216,7 +219,12 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     const limit = target.dialErrorLimit ?? 0;
     const until = Date.now() + DIAL_FOREVER;
     for (let tries = 0; ; tries++) {
-      const { conversation, passwordRefused } = await attempt(script, { ...how, reuse: false });
+      let { conversation, passwordRefused, jumpAsked } = await attempt(script, { ...how, reuse: false });
+      if (jumpIsMute(conversation, how.shared)) {
+        if (jumpAsked) throw new KeepaliveError(jumpRefused(target.name));
+        const { shared: _, ...alone } = how;
+        ({ conversation, passwordRefused } = await attempt(script, { ...alone, reuse: false }));
+      }
       if (conversation.sent) return answerOf(conversation, target.name, script);
       const failure = loginFailure(conversation, target, passwordRefused);
       const again = failure.transient === true && (limit === -1 ? Date.now() < until : tries < limit);
@@ -294,6 +302,25 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
 }
 
 /**
+ * Whether the jump host failed without a word: ssh drops what the ssh on the jump says while it opens a connection that
+ * will persist (sshconnect.c ssh_proxy_connect). A connection that is not shared says why.
+ */
+function jumpIsMute({ sent, result }: Conversation, shared: string | undefined): boolean {
+  return shared !== undefined && !sent && result.code === 255 && result.stderr.includes("UNKNOWN port 65535");
+}
+
+/** No second attempt to learn more: it would be a second failed login. */
+function jumpRefused(host: string): Failure {
+  return {
+    code: "auth",
+    host,
+    step: "connect",
+    reason: "the jump host was given its password and then did not let us through",
+    remedy: "check proxy.password, and that the jump host may reach host and port",
+  };
+}
+
+/**
  * Chooses the answer to what ssh asks. The ssh that we started asks for the target, any other (its child) for the jump
  * host. Each secret is given once; a second question for a password ends the attempt, since even an empty answer would
  * count as a failed login.
@@ -302,6 +329,7 @@ function secretsOnce(
   target: SshTarget,
   mainPid: () => number | undefined,
   refused: () => void,
+  jumpGiven: () => void,
 ): (question: Question) => string | undefined {
   const given = new Set<string>();
   return ({ prompt, askerPid }) => {
@@ -320,6 +348,7 @@ function secretsOnce(
       return undefined;
     }
     given.add(key);
+    if (end !== target) jumpGiven();
     return secret;
   };
 }

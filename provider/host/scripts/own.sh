@@ -1,4 +1,4 @@
-# Takes ownership of a configuration that needs no edit: only the record is written.
+# Takes ownership of a configuration that needs no edit, or gives it up (no datum `record`): only the record changes.
 
 main() {
   read_data
@@ -15,6 +15,10 @@ main() {
     get before
     if [ "$SUM" != "$value" ]; then
       record failed "the record changed after it was looked at"
+    elif ! get record; then
+      rm -f "$TARGET/record" "$TARGET/loaded"
+      rmdir "$TARGET" 2>/dev/null
+      record owned no
     elif get_file record "$TARGET/record.$TXID" && flush "$TARGET/record.$TXID" &&
       mv -f "$TARGET/record.$TXID" "$TARGET/record"; then
       if get identity; then

@@ -162,16 +162,21 @@ export function planTarget(
   if (idle !== undefined) return refused("idle-timeout", idle, "Change the interval or idleTimeout as said", "plan");
 
   const record = readRecord(facts.record, facts.config);
-  const edit = planEdit({
-    chain: facts.chain,
-    wanted: wish.wanted,
-    effectiveNow: Object.fromEntries(state.options.map((o) => [o.option, o.value])),
-    placement: wish.placement,
-    hosts: wish.patterns,
-    isUsersFile: wish.user !== undefined,
-    previous: record?.edits ?? [],
-    newFileAllowed: wish.side === "server" || wish.user !== undefined,
-  });
+  const plan = (newFileAllowed: boolean): EditPlan =>
+    planEdit({
+      chain: facts.chain,
+      wanted: wish.wanted,
+      effectiveNow: Object.fromEntries(state.options.map((o) => [o.option, o.value])),
+      placement: wish.placement,
+      hosts: wish.patterns,
+      isUsersFile: wish.user !== undefined,
+      previous: record?.edits ?? [],
+      newFileAllowed,
+    });
+  const first = plan(wish.side === "server" || wish.user !== undefined);
+  // An Include may name a folder that is not there: then the main file is the place.
+  const homeless = wish.side === "server" && [...first.writes.keys()].some((path) => inMissingFolder(path, facts));
+  const edit = homeless ? plan(false) : first;
   if (edit.writes.size === 0 && edit.refusal === undefined && drift.length === 0) {
     const own = ownership(facts, record, owner);
     return { kind: "inSync", state, drift, ...(own === undefined ? {} : { own }) };
@@ -541,6 +546,15 @@ function whyNotWritable(path: string, file: FileFacts | undefined, facts: Target
   if (known === "missing" && !(wish.side === "client" && wish.user !== undefined))
     return `the folder of ${name} does not exist`;
   return undefined;
+}
+
+/** Whether a new file would stand in a folder that an Include names and the host does not have. */
+function inMissingFolder(path: string, facts: TargetFacts): boolean {
+  const folder = path.slice(0, path.lastIndexOf("/"));
+  return (
+    !facts.files.has(path) &&
+    ![...facts.folders.keys()].some((pattern) => pattern.slice(0, pattern.lastIndexOf("/")) === folder)
+  );
 }
 
 /** Names what someone else changed after the daemon loaded its files; undefined when nothing foreign would go live. */

@@ -70,11 +70,12 @@ export class SshKeepalive extends pulumi.dynamic.Resource {
   constructor(name: string, args: SshKeepaliveArgs, opts?: pulumi.CustomResourceOptions) {
     const hiding = opts?.ignoreChanges?.find((path) => HIDING.includes(path));
     if (hiding !== undefined) {
-      throw new pulumi.ResourceError(
-        `ignoreChanges "${hiding}" would hide what a preview finds on the hosts. Name the properties to ignore.`,
-        undefined,
-        true,
+      const error = new pulumi.RunError(
+        `${name}: ignoreChanges "${hiding}" would hide what a preview finds on the hosts. Name the properties to ignore.`,
       );
+      // A user's mistake needs no stack, and colouring one can keep Node.js 20 busy for half a minute.
+      delete error.stack;
+      throw error;
     }
     const given = args as unknown as Readonly<Record<string, unknown>>;
     const props = {

@@ -171,6 +171,10 @@ function optionsOfEdit(tree: Tree, edit: Edit): readonly string[] {
   return edit.lines.flatMap((line) => optionOfLine(tree, line)?.name ?? []);
 }
 
+function optionsOfEdits(draft: Draft): ReadonlySet<string> {
+  return new Set(draft.edits.flatMap((e) => optionsOfEdit(draft.tree, e)));
+}
+
 /** Replaces `count` (0 or 1) lines at `at` and keeps the records: the one way in which a planned edit changes a file. */
 function splice(
   draft: Draft,
@@ -459,7 +463,7 @@ function serverAttempts(draft: Draft, aim: Aim): readonly Attempt[] | string {
   }
   if (placement === "main") {
     if (winner === undefined) return [newGlobalLine(main, aim)];
-    return winner.file === main ? [inPlace(winner, aim)] : [beforeInclude(winner, aim)];
+    return winner.file === main ? [inPlace(winner, aim)] : [beforeInclude(winner, aim), newGlobalLine(main, aim)];
   }
   const place = dropInPlace(reading, aim.input);
   const attempts: Attempt[] = [];
@@ -592,20 +596,20 @@ function namedHosts(reading: Reading): readonly string[] {
   return [...names];
 }
 
-/** Why the draft must not be used, or undefined: `before` is the tree as found. */
-function objection(before: Tree, draft: Draft, aims: readonly Aim[]): string | undefined {
+/**
+ * Why the draft must not be used, or undefined. `before` is the tree as found, `without` the one without our earlier
+ * edits: what blocks for some say there must go on counting, also where an edit of ours had happened to agree.
+ */
+function objection(before: Tree, without: Tree, draft: Draft, aims: readonly Aim[]): string | undefined {
   const old = readTree(before);
   const now = readTree(draft.tree);
   const problem = now.problems.find((p) => p.kind !== "missing");
   if (problem !== undefined) return `it would break ${printable(problem.file)}: ${problem.message}`;
   if (unmanaged(before) !== unmanaged(draft.tree)) return "other settings would come under other conditions";
   const client = before.side === "client";
-  const isOurs = (s: PlacedStatement): boolean =>
-    client &&
-    (ownEdit(draft, s.file, s.index) !== undefined || aims.some((aim) => s.blocks.some((b) => isFor(b, aim.hosts))));
   const forSome = (reading: Reading): string =>
     reading.statements
-      .filter((s) => s.option !== undefined && s.scope.kind === "some" && !isOurs(s))
+      .filter((s) => s.option !== undefined && s.scope.kind === "some")
       .map(statementText)
       .join("\n");
   if (!client && forSome(old) !== forSome(now)) return "a Match block's own values would change";
@@ -619,12 +623,13 @@ function objection(before: Tree, draft: Draft, aims: readonly Aim[]): string | u
     }
   }
   if (!client) return undefined;
-  const overridden = new Set(aims.flatMap((a) => a.samples.map((h) => winners(old, h).byOption.get(a.option.name))));
-  for (const host of namedHosts(old)) {
-    for (const option of optionsOf("client")) {
-      const was = winners(old, host).byOption.get(option.name);
-      if (was === undefined || was.scope.kind !== "some" || isOurs(was) || overridden.has(was)) continue;
-      if (ownEdit({ ...draft, tree: before, edits: aims[0]?.input.previous ?? [] }, was.file, was.index)) continue;
+  const base = readTree(without);
+  const overridden = new Set(aims.flatMap((a) => a.samples.map((h) => winners(base, h).byOption.get(a.option.name))));
+  for (const host of namedHosts(base)) {
+    for (const { option } of aims) {
+      const was = winners(base, host).byOption.get(option.name);
+      if (was === undefined || was.scope.kind !== "some" || overridden.has(was)) continue;
+      if (was.blocks.every((b) => b.forEveryone || aims.some((aim) => isFor(b, aim.hosts)))) continue;
       const is = winners(now, host).byOption.get(option.name);
       if (is?.value !== was.value) {
         return `${option.name} ${was.value} of "${printable(was.scope.header, 100)}" (${where(was.file, was.index)}) would no longer count`;
@@ -691,7 +696,9 @@ export function planEdit(input: EditInput): EditPlan {
   const aims = options.map((option): Aim => {
     return { input, option, value: input.wanted[option.name] ?? "", hosts, samples };
   });
-  let draft = settle(tree, input.previous);
+  const settled = settle(tree, input.previous);
+  const without = undo(settled, () => true).tree;
+  let draft = settled;
   draft = undo(draft, (edit, option) => input.wanted[option] === undefined || isForOtherHosts(draft, edit, hosts));
 
   const edited: Aim[] = [];
@@ -702,19 +709,23 @@ export function planEdit(input: EditInput): EditPlan {
     if (isEffective(draft, tree, aim)) continue;
     const attempts = tree.side === "server" ? serverAttempts(draft, aim) : clientAttempts(draft, aim);
     if (typeof attempts === "string") return refuse(attempts);
-    let why = "no place for it was found";
+    let why: string | undefined;
     let done: Draft | undefined;
-    for (const attempt of attempts) {
+    // Where no edit serves, what stood there before ours may.
+    const asBefore: Attempt = (d) =>
+      optionsOfEdits(d).has(aim.option.name) ? undo(d, (_, o) => o === aim.option.name) : undefined;
+    for (const attempt of [...attempts, asBefore]) {
       const next = attempt(draft);
       if (next === undefined) continue;
-      const against = objection(tree, next, edited);
+      const against = objection(tree, without, next, edited);
       if (against === undefined) {
         done = next;
         break;
       }
-      why = against;
+      why ??= against;
     }
-    if (done === undefined) return refuse(`${aim.option.name} ${aim.value} cannot be set by an edit: ${why}`);
+    if (done === undefined)
+      return refuse(`${aim.option.name} ${aim.value} cannot be set by an edit: ${why ?? "no place for it was found"}`);
     draft = done;
   }
   const writes = changes(tree, draft.tree);
@@ -723,7 +734,7 @@ export function planEdit(input: EditInput): EditPlan {
     const touched = aims.filter((aim) =>
       aim.samples.some((h) => winners(readTree(draft.tree), h).byOption.has(aim.option.name)),
     );
-    const against = objection(tree, draft, touched) ?? disturbed(tree, draft, input);
+    const against = objection(tree, without, draft, touched) ?? disturbed(tree, draft, input);
     if (against !== undefined) return refuse(against);
   }
   return {

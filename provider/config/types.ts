@@ -90,7 +90,7 @@ export type Edit =
   | {
       readonly kind: "spliced";
       readonly file: string;
-      /** The managed option it is about. */
+      /** The managed option it is about; empty for what frames others: a Host line, a blank line, a newline at the end. */
       readonly option: string;
       readonly at: number;
       readonly removed: readonly ByteString[];
@@ -101,7 +101,10 @@ export type Edit =
 export interface EditPlan {
   /** Path → new bytes; `null` removes the file. Only files that change. Empty: nothing to do. */
   readonly writes: ReadonlyMap<string, ByteString | null>;
-  /** All edits of ours that stand in the files after this plan (earlier ones that still hold included). */
+  /**
+   * All edits of ours that stand in the files after this plan, earlier ones included, at their places of now; and
+   * earlier ones whose lines someone else removed or changed, so that healing them can go back to what they replaced.
+   */
   readonly edits: readonly Edit[];
   /** What will be edited, for people: `set ClientAliveInterval 60 in /etc/ssh/sshd_config:12 (was 300)`. */
   readonly notes: readonly string[];

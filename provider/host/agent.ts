@@ -3,6 +3,7 @@
  * written to disk.
  */
 import { createHash, randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { KeepaliveError, printable } from "../errors";
 import { openAskpass, promptKind } from "./askpass";
@@ -43,7 +44,8 @@ export async function agentFor(
     .digest("hex");
   const known = held.get(id);
   const fresh = known === undefined ? undefined : await known.catch(() => undefined);
-  if (fresh !== undefined && Date.now() - fresh.addedAt < KEY_LIFE * 750) return fresh.socket;
+  if (fresh !== undefined && Date.now() - fresh.addedAt < KEY_LIFE * 750 && existsSync(fresh.socket))
+    return fresh.socket;
   // Callers that waited for the same stale agent share the new one.
   const other = held.get(id);
   if (other !== undefined && other !== known) return (await other).socket;

@@ -101,6 +101,13 @@ const SSH_RULES: readonly Rule[] = [
     remedy: "correct ~/.ssh/config or sshOptions",
   },
   {
+    match: /open failed: ([^\n]*)|stdio forwarding failed/,
+    code: "unreachable",
+    transient: true,
+    reason: (found) => `the host cannot be reached from there (${found[1] ?? "forwarding failed"})`,
+    remedy: "check host and port as the jump host sees them, and that it allows forwarding",
+  },
+  {
     match:
       /Connection timed out|Operation timed out|timed out during banner exchange|Timeout, server \S+ not responding/,
     code: "unreachable",
@@ -193,6 +200,15 @@ function byRules(rules: readonly Rule[], attempt: Attempt): Omit<Failure, "step"
   return undefined;
 }
 
+/**
+ * What stands before ssh's message that its connection closed before a banner came (kex.c), undefined without one.
+ * Behind a jump host that is what the ssh to the jump host said, if anything.
+ */
+export function beforeClosed(text: string): string | undefined {
+  const at = text.search(/^kex_exchange_identification: .*Connection (?:closed|reset)/m);
+  return at === -1 ? undefined : text.slice(0, at).trim();
+}
+
 /** Why a conversation did not reach a ready shell on the host. Everything from outside in it is escaped and bounded. */
 export function loginFailure(conversation: Conversation, target: SshTarget, passwordRefused = false): Failure {
   const { result, sudoAsked } = conversation;
@@ -228,8 +244,7 @@ export function loginFailure(conversation: Conversation, target: SshTarget, pass
       remedy: "correct become.password",
     };
   }
-  // What ssh says when its ProxyCommand or ProxyJump ended instead of carrying the connection (sshconnect.c).
-  const atJump = target.proxy !== undefined && result.code === 255 && /UNKNOWN port 65535/.test(text);
+  const atJump = target.proxy !== undefined && result.code === 255 && (beforeClosed(text) ?? "") !== "";
   const attempt = { text, target, end: atJump ? (target.proxy ?? target) : target };
   const bySudo = target.become === undefined || result.code === 255 ? undefined : byRules(SUDO_RULES, attempt);
   if (bySudo !== undefined) return { ...at, ...bySudo };

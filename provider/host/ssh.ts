@@ -9,7 +9,7 @@ import { agentFor } from "./agent";
 import { openAskpass, promptKind, type Question } from "./askpass";
 import type { Answer, Connector, Script } from "./connector";
 import { controlPath, processFile } from "./controlFolder";
-import { loginFailure } from "./failure";
+import { beforeClosed, loginFailure } from "./failure";
 import { bootstrapCommand } from "./frame";
 import { answerOf, type Conversation, converse } from "./session";
 import { type Running, spawnBounded } from "./spawn";
@@ -220,7 +220,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     const until = Date.now() + DIAL_FOREVER;
     for (let tries = 0; ; tries++) {
       let { conversation, passwordRefused, jumpAsked } = await attempt(script, { ...how, reuse: false });
-      if (jumpIsMute(conversation, how.shared)) {
+      if (how.shared !== undefined && jumpIsMute(conversation, target)) {
         if (jumpAsked) throw new KeepaliveError(jumpRefused(target.name));
         const { shared: _, ...alone } = how;
         ({ conversation, passwordRefused } = await attempt(script, { ...alone, reuse: false }));
@@ -305,8 +305,8 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
  * Whether the jump host failed without a word: ssh drops what the ssh on the jump says while it opens a connection that
  * will persist (sshconnect.c ssh_proxy_connect). A connection that is not shared says why.
  */
-function jumpIsMute({ sent, result }: Conversation, shared: string | undefined): boolean {
-  return shared !== undefined && !sent && result.code === 255 && result.stderr.includes("UNKNOWN port 65535");
+function jumpIsMute({ sent, result }: Conversation, { proxy }: SshTarget): boolean {
+  return proxy !== undefined && !sent && result.code === 255 && beforeClosed(result.stderr.toString("utf8")) === "";
 }
 
 /** No second attempt to learn more: it would be a second failed login. */

@@ -397,16 +397,55 @@ describe("a jump host", () => {
   test("with another host key is refused", async () => {
     const proxy = { ...jump.connection, hostKey: host.connection.hostKey };
     const failure = await failureOf(sshConnector(target({ proxy })).run(HELLO));
-    expect([failure.code, failure.reason]).toEqual(["host-key", ""]);
-  });
-
-  test("that is down is named unreachable", async () => {
-    const proxy = { ...jump.connection, port: 1 };
-    expect(await failureOf(sshConnector(target({ proxy })).run(HELLO))).toMatchObject({
-      code: "unreachable",
-      transient: true,
+    expect(failure).toMatchObject({
+      code: "host-key",
+      reason: expect.stringMatching(/jump host, the host.s key is not the one/),
     });
   });
+
+  test("that is down, or cannot reach the target, is named", async () => {
+    const down = { ...jump.connection, port: 1 };
+    expect(await failureOf(sshConnector(target({ proxy: down })).run(HELLO))).toMatchObject({
+      code: "unreachable",
+      reason: expect.stringMatching(/jump host, the connection was refused/),
+      transient: true,
+    });
+    const beyond = target({ port: 1, proxy: jump.connection });
+    expect(await failureOf(sshConnector(beyond).run(HELLO))).toMatchObject({
+      code: "unreachable",
+      reason: expect.stringMatching(/jump host, the host cannot be reached from there/),
+    });
+  });
+});
+
+test("become works over ssh: one password, one attempt, and not for another user's login", async () => {
+  const sudo = await startLightHost({
+    folder,
+    files: ({ dir, head }) => ({
+      sshd_config: `${head}ForceCommand PATH=${dir}/bin:$PATH; export PATH; exec sh -c "$SSH_ORIGINAL_COMMAND"\n`,
+      // Called as: sudo -S -p PROMPT -H -u USER -- COMMAND…
+      "bin/sudo": `#!/bin/sh
+        for try in 1 2 3; do
+          printf 'lecture\\n%s' "$3" >&2; IFS= read -r word || exit 1; echo "$word" >>${dir}/words
+          [ "$word" != "right one" ] || { shift 7; exec "$@"; }
+        done\n`,
+    }),
+  });
+  execFileSync("chmod", ["755", path.join(sudo.dir, "bin/sudo")]);
+  const as = (password: string) => sshConnector(targetOf(sudo, { become: { user: "someone", password } }));
+  expect(await as("right one").run(HELLO)).toHaveLength(1);
+  // The same connection: what is become on it is no part of its name.
+  expect(await logins(sudo, async () => expect((await failureOf(as("wrong").run(HELLO))).code).toBe("sudo"))).toBe(0);
+  expect(await sudo.read("words")).toBe("right one\nwrong\n");
+  expect((await failureOf(as("right one").runInNewLogin(HELLO, { user: "nobody-there" }))).code).toBe("auth");
+  expect(await sudo.read("words")).toBe("right one\nwrong\n");
+  await as("right one").close();
+  await sudo.stop();
+});
+
+test("a machine without ssh is told so", async () => {
+  const failure = await failureOf(sshConnector(target(), { sshPath: "/nowhere/ssh" }).runInNewLogin(HELLO));
+  expect(failure).toMatchObject({ code: "host-tools", remedy: expect.stringContaining("install OpenSSH") });
 });
 
 describe("a host that misbehaves", () => {
@@ -645,9 +684,15 @@ describe("passwords", () => {
     const connector = sshConnector(target({ proxy }));
     const before = lines(/^Failed/);
     expect(await connector.runInNewLogin(HELLO)).toHaveLength(1);
+    const badJump = target({ proxy: { ...proxy, password: "wrong" } });
+    expect(await failureOf(sshConnector(badJump).run(HELLO))).toMatchObject({
+      code: "auth",
+      reason: expect.stringContaining("jump"),
+    });
+    expect(lines(/^Failed/) - before).toBe(1);
     // The same user and host at both ends: only who asks tells them apart.
     const both = connect("wrong", { proxy });
     expect((await failureOf(both.runInNewLogin(HELLO))).code).toBe("auth");
-    expect(lines(/^Failed/) - before).toBe(1);
+    expect(lines(/^Failed/) - before).toBe(2);
   });
 });

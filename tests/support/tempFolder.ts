@@ -20,6 +20,7 @@ export interface TempFolder {
  * is still there after a second.
  */
 const GUARD = `
+trap '' HUP INT TERM
 read -r folder || exit 0
 while read -r _; do :; done
 owned() {
@@ -50,6 +51,8 @@ export function makeTempFolder(): TempFolder {
   // A session of its own: an interrupt from the terminal ends the tests, and the guard cleans up after them.
   const guard = spawn("/bin/sh", ["-c", GUARD], {
     cwd: "/",
+    // Nothing of ours but PATH: another folder's name in its environment would let that folder's guard find it.
+    env: { PATH: process.env.PATH },
     detached: true,
     stdio: ["pipe", "ignore", "ignore"],
   });

@@ -145,10 +145,12 @@ interface Silence {
 
 const QUIET_MS = 500;
 
+/** `pause`: seconds between what the client says last and what the server says last. */
 async function measure(
   host: LightHost,
   keyFile: string,
   clientOptions: readonly string[],
+  pause: number,
 ): Promise<[Silence, Silence]> {
   let cut = false;
   let last = performance.now();
@@ -217,6 +219,7 @@ async function measure(
       stderr += chunk;
     });
     const ended = once(ssh, "close").then(() => Promise.reject(new Error(`ssh ended: ${stderr}`)));
+    ended.catch(() => {});
     const hear = async () => String((await Promise.race([once(ssh.stdout, "data"), ended]))[0]);
     expect(await hear()).toBe("ready\n");
     ssh.stdin.write("last\n");

@@ -77,6 +77,17 @@ async function judge(
   const dumps = (hosts: readonly string[]) =>
     Promise.all(hosts.map((h) => (side === "server" ? oracle.sshdDump(main, key) : oracle.sshDump(main, h))));
 
+  /** What Match blocks give to the users and from the addresses they name. */
+  const users = [...text.matchAll(/^\s*Match\s+.*\bUser\s+([a-z_][\w.-]*)/gim)].map((m) => m[1] ?? "");
+  const hasMatch = side === "server" && /^\s*match\s/im.test(text);
+  const connections = hasMatch ? ["nobody", ...users.slice(0, 2)] : [];
+  const forSome = () =>
+    Promise.all(
+      connections.map((user) =>
+        oracle.sshdDump(main, key, `user=${user},host=h.test,addr=10.1.2.3,laddr=10.0.0.1,lport=22`),
+      ),
+    );
+
   const [before] = await dumps([PROBE_HOST]);
   expect({ name, problems: chain.problems, ok: before?.ok }).toEqual({ name, problems: [], ok: true });
   const batch = side === "client" && before?.others.includes("batchmode yes");
@@ -98,6 +109,7 @@ async function judge(
   for (const { wanted, hosts = ["*"] } of sets) {
     const samples = side === "client" ? probeHosts(hosts) : [PROBE_HOST];
     const old = await dumps(samples);
+    const oldForSome = await forSome();
     const input = { wanted, hosts, placement: "auto" as const, newFileAllowed: true };
     const now = old[0]?.managed ?? {};
     const plan = planEdit({ ...input, chain, effectiveNow: now, previous: [] });
@@ -115,6 +127,15 @@ async function judge(
       expect({ name, ok: dumped.ok, error: dumped.ok ? "" : dumped.error }).toEqual({ name, ok: true, error: "" });
       expect({ name, ...dumped.managed }).toEqual({ name, ...old[i]?.managed, ...wanted });
       expect(dumped.others).toEqual(old[i]?.others);
+    }
+    for (const [i, dumped] of (await forSome()).entries()) {
+      expect({ name, others: dumped.others }).toEqual({ name, others: oldForSome[i]?.others });
+      for (const [option, value] of Object.entries(oldForSome[i]?.managed ?? {})) {
+        const mayChange = value === old[0]?.managed[option];
+        expect({ name, option, value: dumped.managed[option] }).toEqual({
+          ...{ name, option, value: mayChange ? (wanted[option] ?? value) : value },
+        });
+      }
     }
     const again = planEdit({ ...input, chain: readChain(after), previous: plan.edits });
     expect({ name, again: [...again.writes], refusal: again.refusal, edits: again.edits }).toEqual({

@@ -56,7 +56,7 @@ const flag = (r: Random) => pick(r, ["yes", "no", "YES", "No"]);
 
 function serverLines(r: Random, folder: string, where: "global" | "some" | "all", depth: number): string[] {
   const lines: string[] = [];
-  for (let n = Math.floor(r() * 5); n > 0; n--) {
+  for (let n = Math.floor(r() * 7); n > 0; n--) {
     const pieces: (() => string)[] = [
       () => written(r, "ClientAliveInterval", time(r)),
       () => written(r, "ClientAliveCountMax", count(r)),
@@ -68,7 +68,7 @@ function serverLines(r: Random, folder: string, where: "global" | "some" | "all"
       () => `# don't "worry`,
     ];
     if (where !== "some") pieces.push(() => written(r, pick(r, ["TCPKeepAlive", "KeepAlive"]), flag(r)));
-    if (depth < 2 && chance(r, 0.5)) {
+    if (depth < 2 && chance(r, 0.8)) {
       const pattern = pick(r, ["sshd_config.d/*.conf", "sshd_config.d/*.conf", "more/*", "none/*.conf", "more/one"]);
       const second = chance(r, 0.2) ? ` ${folder}/more/t*` : "";
       // TCPKeepAlive in what a Match block includes keeps sshd from loading: fine, such cases are only read.
@@ -108,7 +108,7 @@ function ended(r: Random, lines: readonly string[]): string {
 
 function clientLines(r: Random, folder: string, depth: number): string[] {
   const lines: string[] = [];
-  for (let n = Math.floor(r() * 4); n > 0; n--) {
+  for (let n = Math.floor(r() * 5); n > 0; n--) {
     const pieces: (() => string)[] = [
       () =>
         written(r, pick(r, ["ServerAliveInterval", "ServerAliveInterval", "SetupTimeOut"]), pick(r, [time(r), "none"])),
@@ -217,7 +217,7 @@ async function oneCase(side: Side, seed: number, tally: Tally): Promise<void> {
     "more/two",
   ];
   for (const name of names)
-    if (chance(r, 0.4)) initial.set(join(folder, name), make(r, folder, name.startsWith("more") ? 2 : 1));
+    if (chance(r, 0.6)) initial.set(join(folder, name), make(r, folder, name.startsWith("more") ? 2 : 1));
   initial.set(join(folder, "sshd_config.d/.keep"), "");
   oracle.writeFiles(folder, initial);
   const original = oracle.treeFromDisk(main, side);
@@ -253,6 +253,7 @@ async function oneCase(side: Side, seed: number, tally: Tally): Promise<void> {
     const at = `${show()}\nstep ${step} ${JSON.stringify(input)}\nedits ${JSON.stringify(edits)}\nnow ${JSON.stringify([...tree.files])}`;
     const plan: EditPlan = planEdit({ ...input, chain: readChain(tree), previous: edits });
     if (plan.refusal !== undefined) {
+      if (process.env.SSH_KEEPALIVE_FUZZ_SHOW !== undefined) console.log(plan.refusal, at);
       const why = plan.refusal.replace(/\/\S+/g, "PATH").replace(/\d+/g, "N");
       tally.refused.set(why, (tally.refused.get(why) ?? 0) + 1);
       expect({ at, writes: plan.writes.size }).toEqual({ at, writes: 0 });

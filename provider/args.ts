@@ -119,7 +119,9 @@ export interface HostArgs {
    * any one of them. Default: known_hosts decides.
    */
   hostKey?: pulumi.Input<string> | undefined;
-  /** How many failed attempts to connect are allowed before giving up; -1: no limit. Default: 10. */
+  /**
+   * How often an attempt to connect that was refused, reset or timed out is repeated; -1: for ten minutes. Default: 0.
+   */
   dialErrorLimit?: pulumi.Input<number> | undefined;
   /** Seconds that one attempt to connect may take; 0: no limit. Default: 15. */
   perDialTimeout?: pulumi.Input<number> | undefined;
@@ -217,7 +219,9 @@ export interface ProxyConnectionArgs {
    * any one of them. Default: known_hosts decides.
    */
   hostKey?: pulumi.Input<string> | undefined;
-  /** How many failed attempts to connect are allowed before giving up; -1: no limit. Default: 10. */
+  /**
+   * How often an attempt to connect that was refused, reset or timed out is repeated; -1: for ten minutes. Default: 0.
+   */
   dialErrorLimit?: pulumi.Input<number> | undefined;
   /** Seconds that one attempt to connect may take; 0: no limit. Default: 15. */
   perDialTimeout?: pulumi.Input<number> | undefined;
@@ -290,8 +294,7 @@ export interface ServerSettingsArgs {
   sshdPath?: pulumi.Input<string> | undefined;
   /**
    * Command that makes sshd read its files again, as a list of words, run without a shell: `["/usr/sbin/service",
-   * "sshd", "reload"]`. Default: what the service manager found on the host offers (systemd, OpenRC, sysvinit), else a
-   * SIGHUP to the listening sshd.
+   * "sshd", "reload"]`. Default: a reload by systemd where that runs sshd, else a SIGHUP to the listening sshd.
    */
   reload?: pulumi.Input<pulumi.Input<string>[]> | undefined;
   /** Where an edit goes. Default: `auto`. */
@@ -388,7 +391,9 @@ export interface ConnectionArgs {
    * any one of them. Default: known_hosts decides.
    */
   hostKey?: pulumi.Input<string> | undefined;
-  /** How many failed attempts to connect are allowed before giving up; -1: no limit. Default: 10. */
+  /**
+   * How often an attempt to connect that was refused, reset or timed out is repeated; -1: for ten minutes. Default: 0.
+   */
   dialErrorLimit?: pulumi.Input<number> | undefined;
   /** Seconds that one attempt to connect may take; 0: no limit. Default: 15. */
   perDialTimeout?: pulumi.Input<number> | undefined;
@@ -466,7 +471,7 @@ export interface ObservedHost {
  * `inSync`: Every managed option has the wanted value.
  * `drifted`: At least one managed option has another value.
  * `unreachable`: The host could not be looked at.
- * `failed`: The last change failed; the host was brought back to its old settings.
+ * `failed`: The host could not be changed as wanted; `reason` says why and what state it is in.
  * `unknown`: Not looked at: inputs are not known yet, or the rollout stopped before.
  */
 export type HostStatus = "inSync" | "drifted" | "unreachable" | "failed" | "unknown";
@@ -475,7 +480,7 @@ export type HostStatus = "inSync" | "drifted" | "unreachable" | "failed" | "unkn
 export interface ObservedSide {
   /** Path of the main configuration file. */
   readonly configPath: string;
-  /** Each managed option, by OpenSSH's spelling: its value for everyone and where it comes from. */
+  /** Each keepalive option of that side, by OpenSSH's spelling: its value for everyone and where it comes from. */
   readonly options: { readonly [name: string]: ObservedOption };
   /**
    * Match or Host blocks that set a managed option to something else for some. Reported and left alone: they are
@@ -492,7 +497,7 @@ export interface ObservedSide {
 export interface ObservedOption {
   /** Value for everyone, in OpenSSH's canonical form: seconds, a count, or yes and no. */
   readonly value: string;
-  /** Wanted value in the same form, when it is another one. */
+  /** Wanted value in the same form. Absent: the option is not managed. */
   readonly wanted?: string;
   /** File that sets the value. Absent: OpenSSH's default. */
   readonly file?: string;

@@ -25,6 +25,8 @@ export interface HostResult {
   readonly states: readonly TargetState[];
   readonly openssh: string;
   readonly backup?: string;
+  /** The state folders of what was seen, each with its machine: equal ones may be one configuration under two names. */
+  readonly places: readonly string[];
   /** For people: what was left alone and why. */
   readonly notes: readonly string[];
 }
@@ -98,6 +100,11 @@ const looks = new Map<string, { readonly at: number; readonly facts: Promise<Hos
 /** How long a look is good for, in milliseconds. */
 const LOOK_TTL_MS = 60_000;
 
+/** Makes every host be looked at anew. */
+export function forgetLooks(): void {
+  looks.clear();
+}
+
 const lookKey = (settings: HostSettings): string =>
   JSON.stringify([settings.local, settings.connection, settings.become, lookFor(settings)]);
 
@@ -108,7 +115,12 @@ export function factsOf(way: Way, fresh = false): Promise<HostFacts> {
   const known = looks.get(key);
   if (!fresh && known !== undefined && performance.now() - known.at < LOOK_TTL_MS) return known.facts;
   const facts = observe(way.connector, look);
-  looks.set(key, { at: performance.now(), facts });
+  const remembered = { at: performance.now(), facts };
+  looks.set(key, remembered);
+  // A look that failed is not worth remembering: the host may answer the next time.
+  facts.catch(() => {
+    if (looks.get(key) === remembered) looks.delete(key);
+  });
   return facts;
 }
 
@@ -143,6 +155,8 @@ function plansOf(settings: HostSettings, facts: HostFacts, owner: string | undef
   });
 }
 
+const placeOf = (facts: HostFacts, side: Side): string => `${facts.boot} ${facts[side]?.stateFolder}`;
+
 const opensshOf = (facts: HostFacts): string => printable((facts.server ?? facts.client)?.version ?? "", 100);
 
 /** Plans many hosts at once, in the order of `all`. */
@@ -168,7 +182,7 @@ export interface Task {
 /** Does one task; never rejects for what a host does. */
 export async function doHost(task: Task, owner: string): Promise<HostResult> {
   const { settings, verb } = task;
-  const base = { name: settings.name, states: [], openssh: "", notes: [] };
+  const base = { name: settings.name, states: [], openssh: "", places: [], notes: [] };
   try {
     const way = wayTo(settings);
     return await (verb === "apply" ? apply(way, owner) : remove(way, owner));
@@ -237,7 +251,7 @@ async function remove(way: Way, owner: string): Promise<HostResult> {
         notes.push(...plan.notes, ...plan.left);
       }
     }
-    return { name: settings.name, outcome: changed ? "changed" : "unchanged", states: [], openssh: "", notes };
+    return { name: settings.name, outcome: changed ? "changed" : "unchanged", states: [], openssh: "", places, notes };
   });
 }
 
@@ -271,6 +285,7 @@ function stoppedResult(name: string): HostResult {
     outcome: "stopped",
     states: [],
     openssh: "",
+    places: [],
     notes: [],
     failure: {
       code: "stopped",

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { ObservedHost, ObservedSide, SshKeepaliveInputs } from "./args";
 import { describeFailure, type Failure, KeepaliveError, printable } from "./errors";
-import { doFleet, type HostPlan, type HostResult, planFleet, type Task } from "./fleet";
+import { doFleet, forgetLooks, type HostPlan, type HostResult, planFleet, type Task } from "./fleet";
 import { closeAgents } from "./host";
 import {
   type CheckFailure,
@@ -15,6 +15,7 @@ import {
   type HostSettings,
   hostSettings,
   inputWarnings,
+  type RolloutSettings,
   rolloutSettings,
   unknownInputs,
 } from "./inputs";
@@ -194,9 +195,10 @@ async function applyAll(id: string, olds: Bag | undefined, news: Bag, report: Re
   const tasks = settings.map((host): Task => ({ settings: host, verb: "apply" }));
   const removals = olds === undefined ? [] : noLongerManaged(inputsOf(olds), settings);
   try {
-    const results = await doFleet(tasks, rollout, id);
+    const applied = await doFleet(tasks, rollout, id);
     // After the others: a host that goes must not hold up one that stays, and may share its connection.
     const removed = await doFleet(removals, { ...rollout, canary: 0, maxFailures: removals.length }, id);
+    const results = await again(tasks, applied, removed, rollout, id);
     const observed: Record<string, ObservedHost> = {};
     const before = (olds?.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
     for (const result of results) observed[result.name] = observedAfter(result, before[result.name]);
@@ -219,6 +221,30 @@ async function applyAll(id: string, olds: Bag | undefined, news: Bag, report: Re
   } finally {
     closeAgents();
   }
+}
+
+/**
+ * An address written otherwise (an alias, a port left out) looks like one host gone and another come. Only the hosts
+ * can tell that it is the same: what was undone under the old address is done again under the new one.
+ */
+async function again(
+  tasks: readonly Task[],
+  applied: readonly HostResult[],
+  removed: readonly HostResult[],
+  rollout: RolloutSettings,
+  id: string,
+): Promise<readonly HostResult[]> {
+  const undone = new Set(removed.filter((r) => r.outcome === "changed").flatMap((r) => r.places));
+  const struck = applied.filter((r) => r.failure === undefined && r.places.some((place) => undone.has(place)));
+  if (struck.length === 0) return applied;
+  const names = new Set(struck.map((r) => r.name));
+  forgetLooks();
+  const redone = await doFleet(
+    tasks.filter((task) => names.has(task.settings.name)),
+    { ...rollout, canary: 0 },
+    id,
+  );
+  return applied.map((r) => redone.find((other) => other.name === r.name) ?? r);
 }
 
 /** Old hosts, or sides of them, that no new entry manages: their edits are undone. */

@@ -115,6 +115,8 @@ export interface HostFacts {
   readonly uid: string;
   readonly user: string;
   readonly uname: string;
+  /** Changes with every boot; tells machines apart, containers on one kernel aside. */
+  readonly boot: string;
   /** Whether candidates can be put in place in a mount namespace. */
   readonly namespace: boolean;
   readonly server?: TargetFacts;
@@ -175,6 +177,7 @@ export function readFacts(host: string, answer: Answer): HostFacts {
     uid: one("uid"),
     user: one("user"),
     uname,
+    boot: one("boot"),
     namespace: one("namespace") === "yes",
     ...(server === undefined ? {} : { server }),
     ...(client === undefined ? {} : { client }),

@@ -16,7 +16,7 @@ import type { ByteString, Chain, EditPlan, Effective, Placement, Tree } from "./
 import { type ErrorCode, type Failure, printable, type Step } from "./errors";
 import { type DaemonFacts, type FileFacts, shown, sumOf, type TargetFacts } from "./observe";
 import { fingerprint, type OwnershipRecord, readRecord, writeRecord } from "./record";
-import { checkIdle, lateProbeWarning, parseVersion, timing } from "./semantics";
+import { checkIdle, LATE_PROBE_SECONDS, lateProbeWarning, parseVersion, timing } from "./semantics";
 import { type Option, optionsOf, type Side, type Values } from "./settings";
 import { connectionSpecs } from "./specs";
 
@@ -396,7 +396,10 @@ function readState(facts: TargetFacts, wish: Wish): TargetState {
     options.map((o) => ({ ...o, value: o.wanted ?? o.value })),
   );
   const late =
-    wish.idleTimeout === undefined && manages(wish) ? lateProbeWarning(wish.side, version, hopeful) : undefined;
+    // An interval that is late on every release is warned about before any look.
+    wish.idleTimeout === undefined && manages(wish) && hopeful.interval <= LATE_PROBE_SECONDS
+      ? lateProbeWarning(wish.side, version, hopeful)
+      : undefined;
   if (late !== undefined) warnings.push(late);
   if (facts.matchExec !== undefined) {
     warnings.push(

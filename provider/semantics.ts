@@ -39,6 +39,7 @@ const atLeast = (v: OpenSshVersion, major: number, minor: number): boolean =>
 /**
  * How many intervals a silent session waits for a probe. serverloop.c of 9.2 to 9.4 compares whole seconds with
  * `now > last_client_time + interval`, which the first timeout of ppoll misses; OpenSSH commit 9d7193a83 (9.5) made it `>=`.
+ * After a word of the server that came a second or more after the client's last, 9.2 probes in time; the worst case counts.
  * Where the version of an sshd could not be read, the slow one is assumed. clientloop.c was never affected.
  */
 function intervalsToProbe(side: Side, version: OpenSshVersion | undefined): 1 | 2 {

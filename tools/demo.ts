@@ -4,6 +4,7 @@
  * in one temporary folder and is gone afterwards, also after a failure or an interrupt.
  */
 import { existsSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import type { Outcome } from "../tests/support/engine";
 import type { LightHost } from "../tests/support/lightHost";
@@ -46,20 +47,20 @@ interface Play {
 }
 
 interface Step {
-  readonly title: string;
+  readonly step: string;
   /** Shows and checks; resolves to what is proven, for the closing table. */
   readonly show: (play: Play) => Promise<string>;
 }
 
 const STEPS: readonly Step[] = [
-  { title: "preview, before anything exists", show: previewSaysWhatWillBeEdited },
-  { title: "up", show: upEditsAFewLinesAndKeepsSessions },
-  { title: "up again", show: secondUpChangesNothing },
-  { title: "preview, after a change by hand", show: previewFindsTheChangeMadeByHand },
-  { title: "up, after a change by hand", show: upHealsIt },
-  { title: "preview and up, one host down", show: hostThatIsDownIsNamedAndTheOthersAreDone },
-  { title: "up, the host is back", show: nextUpFinishesTheRest },
-  { title: "destroy", show: destroyPutsEveryByteBack },
+  { step: "Preview before anything exists", show: previewSaysWhatWillBeEdited },
+  { step: "Up", show: upEditsAFewLinesAndKeepsSessions },
+  { step: "Up again", show: secondUpChangesNothing },
+  { step: "Preview after a change by hand", show: previewFindsTheChangeMadeByHand },
+  { step: "Up heals it", show: upHealsIt },
+  { step: "Preview and up, one host down", show: hostThatIsDownIsNamedAndTheOthersAreDone },
+  { step: "Up when it is back", show: nextUpFinishesTheRest },
+  { step: "Destroy", show: destroyPutsEveryByteBack },
 ];
 
 /** The server that someone changes by hand, and the one that is down for a while. */
@@ -68,7 +69,7 @@ const DOWN = "rhel-1";
 
 async function previewSaysWhatWillBeEdited(play: Play): Promise<string> {
   const { screen, stage, start } = play;
-  const preview = await pulumi(play, "preview --diff", stage.project.preview(["--diff"]));
+  const preview = await pulumi(play, "preview", "--diff");
   const pending = excerpt(preview.stdout, /^ +pendingChanges: /, /^ +--outputs/);
   screen.quote(pending);
   succeeds(play, preview);
@@ -90,7 +91,7 @@ async function upEditsAFewLinesAndKeepsSessions(play: Play): Promise<string> {
   const { screen, stage, start } = play;
   const session = await openSession(serverOf(stage, "web-1"));
   const pids = stage.servers.map((server) => server.pid());
-  const up = await pulumi(play, "up", stage.project.up());
+  const up = await pulumi(play, "up");
   screen.quote(excerpt(up.stdout, /^Diagnostics:/, /^Duration:/));
   succeeds(play, up);
 
@@ -101,7 +102,9 @@ async function upEditsAFewLinesAndKeepsSessions(play: Play): Promise<string> {
   for (const { path, lines } of changes) screen.quote([path, ...lines.map((line) => `    ${line}`)]);
   const lost = changes.flatMap(({ lines }) => lines).filter((line) => line.startsWith("-"));
   const oneEach = hostNames(stage).every((name) => written.filter((path) => path.includes(`/${name}/`)).length === 1);
-  screen.check("one file per host; no line was lost", oneEach && lost.length === 0, () => [...written, ...lost].join("\n"));
+  screen.check("one file per host; no line was lost", oneEach && lost.length === 0, () =>
+    [...written, ...lost].join("\n"),
+  );
   await everyHostHas(play, "60 x 3");
   const others = await otherSettingsOf(stage);
   nothingDiffers(play, `all other settings of sshd -T (${others.size}) are as before`, start.otherSettings, others);
@@ -121,7 +124,7 @@ async function secondUpChangesNothing(play: Play): Promise<string> {
   const { screen, stage } = play;
   const files = configurationOf(stage, stamps);
   const loads = await loadsOf(stage);
-  const up = await pulumi(play, "up --expect-no-changes", stage.project.up(["--expect-no-changes"]));
+  const up = await pulumi(play, "up", "--expect-no-changes");
   screen.quote(excerpt(up.stdout, /^Resources:/, /^Duration:/));
   succeeds(play, up);
   nothingDiffers(play, "no file was written", files, configurationOf(stage, stamps));
@@ -134,7 +137,7 @@ async function previewFindsTheChangeMadeByHand(play: Play): Promise<string> {
   const server = serverOf(stage, CHANGED);
   const line = await editByHand(server, "7200");
   screen.line(`Someone sets ClientAliveInterval to 7200 on ${CHANGED} and reloads its sshd.`);
-  const preview = await pulumi(play, "preview --expect-no-changes", stage.project.preview(["--expect-no-changes"]));
+  const preview = await pulumi(play, "preview", "--expect-no-changes");
   screen.quote([...excerpt(preview.stdout, /^Diagnostics:/), ...excerpt(preview.stderr, /^error:/)]);
   const drift = `${CHANGED}: ClientAliveInterval 7200, wanted 60 (set by ${server.configPath}:${line})`;
   says(play, preview, "host, option, value, wanted value, file and line are named", drift);
@@ -145,7 +148,7 @@ async function previewFindsTheChangeMadeByHand(play: Play): Promise<string> {
 
 async function upHealsIt(play: Play): Promise<string> {
   const { screen, stage } = play;
-  const up = await pulumi(play, "up", stage.project.up());
+  const up = await pulumi(play, "up");
   screen.quote(excerpt(up.stdout, /^Diagnostics:/, /^Outputs:/));
   succeeds(play, up);
   says(play, up, `${CHANGED} was changed, the others were left alone`, "5 hosts: 1 changed, 4 unchanged");
@@ -160,12 +163,12 @@ async function hostThatIsDownIsNamedAndTheOthersAreDone(play: Play): Promise<str
   screen.line(`${DOWN} goes down, and the program now wants 45 s everywhere.`);
   const reason = new RegExp(`${DOWN}: \\[unreachable\\] connect: .*refused`);
 
-  const preview = await pulumi(play, "preview", stage.project.preview());
+  const preview = await pulumi(play, "preview");
   screen.quote(excerpt(preview.stdout, /^Diagnostics:/, /^(Outputs|Resources):/));
   succeeds(play, preview);
   says(play, preview, `the preview goes on, and names ${DOWN} with the reason`, /4 to change, 1 not seen/, reason);
 
-  const up = await pulumi(play, "up", stage.project.up());
+  const up = await pulumi(play, "up");
   screen.quote(excerpt(up.stdout, /^Diagnostics:/, /^(Outputs|Resources):/));
   screen.check(`the up fails (exit ${up.code})`, up.code > 0, () => all(up));
   says(play, up, `and names ${DOWN} with the reason`, "5 hosts: 4 changed, 1 failed", reason);
@@ -180,19 +183,19 @@ async function hostThatIsDownIsNamedAndTheOthersAreDone(play: Play): Promise<str
 async function nextUpFinishesTheRest(play: Play): Promise<string> {
   const { screen, stage } = play;
   await serverOf(stage, DOWN).start();
-  const up = await pulumi(play, "up", stage.project.up());
+  const up = await pulumi(play, "up");
   screen.quote(excerpt(up.stdout, /^Diagnostics:/, /^Outputs:/));
   succeeds(play, up);
   says(play, up, `only ${DOWN} had to be changed`, "5 hosts: 1 changed, 4 unchanged");
   await everyHostHas(play, "45 x 3");
-  const preview = await pulumi(play, "preview --expect-no-changes", stage.project.preview(["--expect-no-changes"]));
+  const preview = await pulumi(play, "preview", "--expect-no-changes");
   succeeds(play, preview);
   return `only ${DOWN} changed; --expect-no-changes passes`;
 }
 
 async function destroyPutsEveryByteBack(play: Play): Promise<string> {
   const { screen, stage, start } = play;
-  const destroy = await pulumi(play, "destroy", stage.project.destroy());
+  const destroy = await pulumi(play, "destroy");
   screen.quote(excerpt(destroy.stdout, /^Diagnostics:/, /^(Outputs|Resources):/));
   succeeds(play, destroy);
   const count = [...start.files.values()].filter((found) => found.startsWith("file")).length;
@@ -211,10 +214,17 @@ async function destroyPutsEveryByteBack(play: Play): Promise<string> {
 
 const all = ({ stdout, stderr }: Outcome): string => `${stdout}${stderr}`;
 
-/** Says what is run, waits for it and keeps what it printed. */
-async function pulumi({ screen, printed }: Play, command: string, running: Promise<Outcome>): Promise<Outcome> {
-  screen.line(`$ pulumi ${command}`);
-  const outcome = await running;
+/** What the project adds to a verb, so that nothing is asked. */
+const ADDED = { preview: [], up: ["--yes", "--skip-preview"], destroy: ["--yes", "--skip-preview"] } as const;
+
+/** Says what is run, runs it and keeps what it printed. */
+async function pulumi(
+  { screen, stage, printed }: Play,
+  verb: keyof typeof ADDED,
+  ...args: readonly string[]
+): Promise<Outcome> {
+  screen.line(["$ pulumi", verb, ...ADDED[verb], ...args].join(" "));
+  const outcome = await stage.project[verb](args);
   printed.push(all(outcome));
   return outcome;
 }
@@ -261,58 +271,98 @@ async function editByHand(server: LightHost, seconds: string): Promise<number> {
 }
 
 /** Starts the hosts and shows what they begin with. */
-async function setTheStage(screen: Screen, folder: TempFolder, opened: (stage: Stage) => void): Promise<Play> {
+async function setTheStage(screen: Screen, folder: TempFolder): Promise<Play> {
   const stage = await buildStage(folder);
-  opened(stage);
   const start = {
     files: configurationOf(stage),
     keepalives: await keepalivesOf(stage),
     otherSettings: await otherSettingsOf(stage),
   };
-  const wide = Math.max(...MACHINES.map(({ like }) => like.length));
-  const like = (name: string): string => MACHINES.find((machine) => machine.name === name)?.like ?? "this machine's ssh_config";
+  const likes = new Map(MACHINES.map(({ name, like }) => [name, like]));
   for (const [name, value] of start.keepalives) {
-    screen.line(`${name.padEnd(8)} ${like(name).padEnd(wide)}  ${value}`);
+    screen.line(`${name.padEnd(8)} ${value.padEnd(8)} ${likes.get(name) ?? "this machine, its client file"}`);
   }
   return { screen, stage, start, printed: [] };
 }
 
 /** Ends all that was started, in order, and checks that nothing of it is left and nothing else was touched. */
-async function clearTheStage(screen: Screen, folder: TempFolder, stage: Stage, machine: Snapshot): Promise<string> {
+async function clearTheStage({ screen, stage }: Play, folder: TempFolder, before: Snapshot): Promise<string> {
   const connections = await endSharedConnections(stage);
   await Promise.all(stage.servers.map((server) => server.stop()));
   const left = await processesOf(folder);
-  screen.check(`no process is left (${connections} shared connections ended, ${stage.servers.length} sshd)`, left.length === 0, () => left.join("\n"));
+  const ended = `${connections} shared connections and ${stage.servers.length} sshd ended`;
+  screen.check(`${ended}, no process is left`, left.length === 0, () => left.join("\n"));
   await folder.remove();
   screen.check(`${folder.path} is gone`, !existsSync(folder.path));
-  const touched = differing(machine, thisMachine());
-  screen.check("/etc/ssh, ~/.ssh and /var/lib/pulumi-ssh-keepalive were not touched", touched.length === 0, () => touched.join("\n"));
-  return "no process, no file left; this machine untouched";
+  const touched = differing(before, thisMachine());
+  const places = "/etc/ssh, ~/.ssh and /var/lib/pulumi-ssh-keepalive";
+  screen.check(`${places} were not touched`, touched.length === 0, () => touched.join("\n"));
+  return "no process or file left; this machine untouched";
+}
+
+/** The whole demo; `title` is told what is about to be shown. */
+async function showEverything(screen: Screen, folder: TempFolder, title: (text: string) => void): Promise<void> {
+  const began = performance.now();
+  const before = thisMachine();
+  const rows: Row[] = [];
+  const timed = async <T>(text: string, work: () => Promise<T>): Promise<{ result: T; seconds: number }> => {
+    title(text);
+    screen.heading(text);
+    const started = performance.now();
+    const result = await work();
+    return { result, seconds: (performance.now() - started) / 1000 };
+  };
+
+  const opening = "Four servers and this machine, as they were set up (seconds between probes x unanswered ones)";
+  const { result: play, seconds } = await timed(opening, () => setTheStage(screen, folder));
+  rows.push({ step: "start", proven: `${play.stage.servers.length} real sshd, a real Pulumi project`, seconds });
+  for (const [index, { step, show }] of STEPS.entries()) {
+    const shown = await timed(`${index + 1}. ${step}`, () => show(play));
+    rows.push({ step: `${index + 1}. ${step}`, proven: shown.result, seconds: shown.seconds });
+  }
+  const end = await timed("Clean-up", () => clearTheStage(play, folder, before));
+  rows.push({ step: "clean-up", proven: end.result, seconds: end.seconds });
+
+  const total = ((performance.now() - began) / 1000).toFixed(0);
+  screen.heading(`All ${screen.checks()} checks hold (${total} s)`);
+  screen.table(rows);
 }
 
 /** Resolves when someone wants the demo to end. */
 const interruption = (): Promise<NodeJS.Signals> =>
   new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve(signal));
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => resolve(signal));
   });
 
+/** Resolves to the exit status: 0, 1 when a check did not hold, 128 and the signal's number after an interrupt. */
 async function main(): Promise<number> {
   const screen = makeScreen();
-  const interrupted = interruption();
-  const machine = thisMachine();
   const folder = makeTempFolder();
-  const rows: Row[] = [];
-  const began = performance.now();
-  let during = "starting the hosts";
-  let stage: Stage | undefined;
-
-  const timed = async <T>(title: string, work: () => Promise<T>): Promise<T> => {
-    during = title;
-    screen.heading(title);
-    return work();
-  };
-  const wholePlay = async (): Promise<void> => {
-    const play = await timed("")
-  };
-  return 0;
+  let during = "the beginning";
+  const everything = showEverything(screen, folder, (text) => {
+    during = text;
+  });
+  try {
+    const signal = await Promise.race([everything, interruption()]);
+    if (signal === undefined) return 0;
+    screen.line(`\n${signal} during "${during}": cleaning up`);
+    return 128 + constants.signals[signal];
+  } catch (error) {
+    screen.failure(error, during);
+    return 1;
+  } finally {
+    screen.silence();
+    // Ends what is left in the folder, by process id: nothing after a demo that came to its end.
+    await folder.remove();
+    const left = await processesOf(folder);
+    if (left.length > 0) console.error(`still there: ${left.join("\n")}`);
+  }
 }
+
+main().then(
+  (status) => process.exit(status),
+  (error) => {
+    console.error(error);
+    process.exit(1);
+  },
+);

@@ -583,15 +583,22 @@ function clientAttempts(draft: Draft, aim: Aim): readonly Attempt[] | string {
 // ---------------------------------------------------------------------------------------------------------------------
 // Checking a draft by the model
 
-/** The samples by which blocks for some are judged: one name for every pattern that a Host or Match line names. */
-function namedHosts(reading: Reading): readonly string[] {
+/** The most work, in samples × lines, that judging blocks for some may cost; real files stay far below. */
+const MAX_JUDGING = 2e7;
+
+/** The samples by which blocks for some are judged: a name for every pattern of the blocks that set one of the options. */
+function namedHosts(reading: Reading, aims: readonly Aim[]): readonly string[] {
+  const blocks = new Set(
+    reading.statements.flatMap((s) =>
+      aims.some((a) => a.option === s.option) && s.scope.kind === "some" ? s.blocks : [],
+    ),
+  );
   const names = new Set<string>();
-  for (const event of reading.events) {
-    if (event.kind !== "block") continue;
-    const { kind, words } = event.block;
-    const patterns = kind === "Host" ? words : words.filter((_, i) => /^!?(original)?host$/i.test(words[i - 1] ?? ""));
-    for (const p of patterns.flatMap((w) => (kind === "Host" ? [w] : w.split(","))))
-      names.add(sampleHost(p.replace(/^!/, "")));
+  for (const { kind, words } of blocks) {
+    const lists = words.filter((_, i) => kind === "Host" || /^!?(original)?host$/i.test(words[i - 1] ?? ""));
+    for (const pattern of lists.flatMap((w) => (kind === "Host" ? [w] : w.split(",")))) {
+      names.add(sampleHost(pattern.replace(/^!/, "")));
+    }
   }
   return [...names];
 }
@@ -625,7 +632,9 @@ function objection(before: Tree, without: Tree, draft: Draft, aims: readonly Aim
   if (!client) return undefined;
   const base = readTree(without);
   const overridden = new Set(aims.flatMap((a) => a.samples.map((h) => winners(base, h).byOption.get(a.option.name))));
-  for (const host of namedHosts(base)) {
+  const names = namedHosts(base, aims);
+  if (names.length * base.events.length > MAX_JUDGING) return "too many blocks for some set it to be judged";
+  for (const host of names) {
     for (const { option } of aims) {
       const was = winners(base, host).byOption.get(option.name);
       if (was === undefined || was.scope.kind !== "some" || overridden.has(was)) continue;
@@ -722,7 +731,7 @@ export function planEdit(input: EditInput): EditPlan {
         done = next;
         break;
       }
-      why ??= against;
+      if (attempt !== asBefore) why = against;
     }
     if (done === undefined)
       return refuse(`${aim.option.name} ${aim.value} cannot be set by an edit: ${why ?? "no place for it was found"}`);

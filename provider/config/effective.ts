@@ -65,8 +65,13 @@ function clientPass(
   };
 
   const together = (blocks: readonly Block[]): Verdict => {
-    const all = blocks.map((b) => verdicts.get(b) ?? "no");
-    return all.includes("no") ? "no" : all.includes("unknown") ? "unknown" : "yes";
+    let all: Verdict = "yes";
+    for (const block of blocks) {
+      const verdict = verdicts.get(block) ?? "no";
+      if (verdict === "no") return "no";
+      if (verdict === "unknown") all = "unknown";
+    }
+    return all;
   };
 
   for (const event of reading.events) {
@@ -79,6 +84,7 @@ function clientPass(
     }
     const { statement } = event;
     const { option, value } = statement;
+    if (option === undefined && !/^(hostname|canonicalizehostname)$/i.test(statement.keyword)) continue;
     const verdict = together(statement.blocks);
     if (option !== undefined && value !== undefined && value !== "none") {
       if (verdict === "unknown") uncertain.add(statement);

@@ -33,6 +33,8 @@ const anything = () => true;
 
 /** Whether `text` matches one pattern with `*` and `?` (match.c match_pattern). */
 export function matchesPattern(text: string, pattern: string): boolean {
+  // Most patterns are plain names.
+  if (!pattern.includes("*") && !pattern.includes("?")) return text === pattern;
   return matchesPieces(
     text,
     Array.from(pattern, (c): Piece => (c === "*" ? "*" : c === "?" ? anything : literal(c))),

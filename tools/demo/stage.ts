@@ -20,7 +20,7 @@ export interface Stage {
   /** This machine's client file, in a temporary home. */
   readonly clientFile: string;
   /** The text of the key that logs in; must never be seen in what Pulumi prints or stores. */
-  readonly secret: string;
+  readonly privateKey: string;
 }
 
 /** Starts the servers, writes this machine's file and makes the project with a stack of its own. */
@@ -58,7 +58,7 @@ export async function buildStage(folder: TempFolder): Promise<Stage> {
   ]) {
     if (made.code !== 0) throw new Error(`the stack could not be made: ${made.stdout}${made.stderr}`);
   }
-  return { servers, project, clientFile, secret: privateKey };
+  return { servers, project, clientFile, privateKey };
 }
 
 /** A server by name. */
@@ -161,8 +161,8 @@ export async function keepalivesOf(stage: Stage): Promise<ReadonlyMap<string, st
     const dump = await server.sshdT();
     found.set(server.name, `${dump.get("clientaliveinterval")} x ${dump.get("clientalivecountmax")}`);
   }
-  const { stdout } = await run("ssh", ["-G", "-F", stage.clientFile, "somewhere.example.org"], process.env);
-  const option = (name: string): string => new RegExp(`^${name} (.*)$`, "m").exec(stdout)?.[1] ?? "?";
+  const dump = await outputOf("ssh", ["-G", "-F", stage.clientFile, "somewhere.example.org"], process.env);
+  const option = (name: string): string => new RegExp(`^${name} (.*)$`, "m").exec(dump)?.[1] ?? "?";
   return found.set("laptop", `${option("serveraliveinterval")} x ${option("serveralivecountmax")}`);
 }
 
@@ -196,10 +196,9 @@ export function statusesIn(state: StackState): ReadonlyMap<string, unknown> {
 export async function openSession(server: LightHost): Promise<{ end(): Promise<string> }> {
   // Paths of our own temporary folder: nothing in them that a shell would take for more than a name.
   const mark = join(dirname(server.dir), "session");
-  const session = server.ssh(
-    `: >${mark}-open; while [ ! -e ${mark}-end ]; do sleep 0.1; done; echo still here`,
-    { timeoutMs: 120_000 },
-  );
+  const session = server.ssh(`: >${mark}-open; while [ ! -e ${mark}-end ]; do sleep 0.1; done; echo still here`, {
+    timeoutMs: 120_000,
+  });
   let ended = false;
   void session.then(() => {
     ended = true;
@@ -218,7 +217,7 @@ export async function openSession(server: LightHost): Promise<{ end(): Promise<s
 export async function endSharedConnections(stage: Stage): Promise<number> {
   const ssh = setupModule().findOpenSsh().ssh ?? "ssh";
   const sockets = controlSockets(stage.project);
-  for (const socket of sockets) await run(ssh, controlArguments(socket, "exit"), stage.project.env);
+  for (const socket of sockets) await outputOf(ssh, controlArguments(socket, "exit"), stage.project.env);
   return sockets.length;
 }
 
@@ -228,9 +227,12 @@ function controlSockets(project: Project): readonly string[] {
     .map(([path]) => path);
 }
 
-/** Processes that have the folder in their command line or environment, one line each; waits up to five seconds for none. */
+/**
+ * Processes that have the folder in their command line or environment, one line each. Waits for there to be none, for
+ * a little longer than the ten seconds after which an ssh-agent looks whether it is still wanted (ssh-agent.c).
+ */
 export async function processesOf(folder: TempFolder): Promise<readonly string[]> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + 15_000;
   for (;;) {
     const found = await processesNow(folder.path);
     if (found.length === 0 || performance.now() > deadline) return found;
@@ -240,8 +242,8 @@ export async function processesOf(folder: TempFolder): Promise<readonly string[]
 
 async function processesNow(folder: string): Promise<readonly string[]> {
   if (!existsSync("/proc/self/environ")) {
-    const { stdout } = await run("ps", ["-axEww", "-o", "pid=,command="], process.env);
-    return stdout.split("\n").filter((line) => line.includes(folder));
+    const table = await outputOf("ps", ["-axEww", "-o", "pid=,command="], process.env);
+    return table.split("\n").filter((line) => line.includes(folder));
   }
   return readdirSync("/proc").flatMap((pid) => {
     if (!/^\d+$/.test(pid)) return [];
@@ -255,14 +257,11 @@ async function processesNow(folder: string): Promise<readonly string[]> {
   });
 }
 
-function run(
-  file: string,
-  args: readonly string[],
-  env: Readonly<NodeJS.ProcessEnv>,
-): Promise<{ readonly failed: boolean; readonly stdout: string }> {
+/** What a program prints; also when it fails, which then shows in what is missing. */
+function outputOf(file: string, args: readonly string[], env: Readonly<NodeJS.ProcessEnv>): Promise<string> {
   return new Promise((resolve) => {
-    execFile(file, [...args], { env, timeout: 20_000, maxBuffer: 64 * 1024 * 1024 }, (error, stdout) =>
-      resolve({ failed: error !== null, stdout }),
+    execFile(file, [...args], { env, timeout: 20_000, maxBuffer: 64 * 1024 * 1024 }, (_error, stdout) =>
+      resolve(stdout),
     );
   });
 }

@@ -6,10 +6,10 @@ answer_outcome() {
   if [ -f "$TARGET/last" ] && read -r last_txid_ last_outcome_ <"$TARGET/last" && [ "$last_txid_" = "$TXID" ]; then
     record outcome "$last_outcome_"
     record log "$(head -c 4000 "$TARGET/last")"
+    [ ! -f "$TARGET/last-failure" ] || record failure "$(head -c 2000 "$TARGET/last-failure")"
   else
     record outcome unknown
   fi
-  [ ! -f "$TARGET/last-failure" ] || record failure "$(head -c 2000 "$TARGET/last-failure")"
   finish
   exit 0
 }
@@ -20,9 +20,16 @@ wanted_now() {
   printf '%s\n' "$SAID" | grep -q -i -x -e "$value" || WHY="${WHY:+$WHY; }OpenSSH does not have \"$value\""
 }
 
-# ours: the lock there is this transaction's.
-ours() {
-  [ -f "$T/conf" ] && read -r key_ conf_txid_ <"$T/conf" 2>/dev/null && [ "$conf_txid_" = "$TXID" ]
+# ours: this transaction is under way.
+ours() { is armed || is reverting || is confirmed; }
+
+# give_up WHY: this login is the proof that it must not stay; who looks after it reverts.
+give_up() {
+  if decide reverting; then
+    printf '%s %s\n%s\n' verify verify "$1" >"$T/failure"
+    log "failed verify: $1"
+    alive "$T/supervisor" || revert
+  fi
 }
 
 main() {
@@ -39,6 +46,10 @@ main() {
   served_listener_=$LISTENER
   now
   until_=$((NOW + limit_ * 100))
+  if get giveup && decide reverting; then
+    load "$T"
+    alive "$T/supervisor" || revert
+  fi
   state_=
   while ours; do
     state_='' at_=0
@@ -60,9 +71,12 @@ main() {
     finish
     exit 0
   fi
-  sh_txid_=$TXID
+  asked_=$TXID
   load "$T"
-  TXID=$sh_txid_
+  if [ "$TXID" != "$asked_" ]; then
+    TXID=$asked_
+    answer_outcome
+  fi
   if [ "$SIDE" = server ] && ! get local; then
     # This login must have been accepted after the daemon read the new files, by that daemon.
     hz_=$(getconf CLK_TCK 2>/dev/null) || hz_=100
@@ -74,6 +88,7 @@ main() {
     if [ -f "$T/daemon" ] && read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"; then
       identity "$daemon_pid_" "$PIDFILE"
       if [ -n "$served_listener_" ] && [ "$served_listener_" != "$daemon_pid_" ]; then
+        give_up "the new login was served by another sshd than the one whose files were changed"
         record outcome other-daemon
         record served "$served_session_ $served_listener_"
         finish
@@ -87,10 +102,9 @@ main() {
   fi
   WHY=
   if [ "$SIDE" = client ]; then
-    CLIENT_USER=
     get client_user && user_=$value || user_=
     client_place "$user_" "$CONFIG"
-    [ -e "$CONFIG" ] || CLIENT_CONFIG=none
+    [ -e "$CONFIG" ] || [ "$CONFIG" = "$CLIENT_HOME/.ssh/config" ] || CLIENT_CONFIG=none
     if get spec; then
       client_says "$value"
       each want wanted_now
@@ -107,8 +121,7 @@ main() {
   if [ -n "$WHY" ]; then
     record outcome wrong-values
     record why "$WHY"
-    printf 'verify\n%s\n' "$WHY" >"$T/failure"
-    decide reverting
+    give_up "$WHY"
     finish
     exit 0
   fi
@@ -118,6 +131,7 @@ main() {
     record identity "$daemon_identity_"
     printf '%s\n' "$daemon_identity_" >"$TARGET/loaded.tmp" && mv -f "$TARGET/loaded.tmp" "$TARGET/loaded"
   fi
+  hold
   if decide confirmed; then
     settle
     record outcome confirmed

@@ -4,6 +4,10 @@
 NL='
 '
 
+# Whose client file it is; empty: our own, or the system's.
+CLIENT_USER=
+CLIENT_HOME=
+
 # now: centiseconds since boot (monotonic where /proc is, wall clock elsewhere) in $NOW.
 now() {
   if read -r up_ idle_ 2>/dev/null </proc/uptime; then
@@ -16,11 +20,11 @@ now() {
 # nap: about 50 ms, or one second where sleep takes whole seconds only.
 nap() { sleep 0.05 2>/dev/null || sleep 1; }
 
-# boot_id: changes with every boot, in $BOOT.
+# boot_id: changes with every boot, in $BOOT; fit for a file name.
 boot_id() {
-  BOOT=unknown
   if read -r BOOT 2>/dev/null </proc/sys/kernel/random/boot_id; then return 0; fi
-  BOOT=$(sysctl -n kern.boottime 2>/dev/null) || BOOT=unknown
+  BOOT=$(sysctl -n kern.boottime 2>/dev/null | tr -cd 'A-Za-z0-9-')
+  BOOT=${BOOT:-unknown}
 }
 
 # state_root: the folder that keeps records, locks and backups, in $STATE. The variable lets several daemons of one
@@ -96,6 +100,53 @@ process() {
 # same_process PID START: it still is the process that was seen.
 same_process() { process "$1" && [ "$START" = "$2" ]; }
 
+# alive FILE: the process named in it ("PID START") still runs.
+alive() {
+  [ -f "$1" ] && read -r alive_pid_ alive_start_ <"$1" && same_process "$alive_pid_" "$alive_start_"
+}
+
+# any PATH...: one of them is there (for patterns).
+any() {
+  for any_ in "$@"; do
+    if [ -e "$any_" ]; then return 0; fi
+  done
+  return 1
+}
+
+# lock_state: the lock of $TARGET, in $LOCK:
+#   none   there is none
+#   new    made a moment ago, nobody has put a name to it yet
+#   live   someone works under it: the process that took it, its supervisor, or a login that may still confirm
+#   stale  left by a crash or before a reboot, and nobody looks after it any more
+# The holder's file is named held.BOOT.UNTIL.PID.START.TXID (path in $LOCK_HELD), so that taking a stale lock over is one
+# rename of that very name. $LOCK_LEFT: seconds that a live one may last; $LOCK_WHO: its holder, for people.
+lock_state() {
+  LOCK=none LOCK_HELD='' LOCK_LEFT=1 LOCK_WHO=someone
+  [ -d "$TARGET/lock" ] || return 0
+  LOCK=new
+  for LOCK_HELD in "$TARGET/lock"/held.*; do :; done
+  if [ ! -e "$LOCK_HELD" ]; then
+    LOCK_HELD=
+    return 0
+  fi
+  { IFS= read -r LOCK_WHO <"$TARGET/lock/who"; } 2>/dev/null || LOCK_WHO=someone
+  rest_=${LOCK_HELD##*/held.}
+  lock_boot_=${rest_%%.*} rest_=${rest_#*.}
+  lock_until_=${rest_%%.*} rest_=${rest_#*.}
+  lock_pid_=${rest_%%.*} rest_=${rest_#*.}
+  lock_start_=${rest_%%.*}
+  boot_id
+  now
+  LOCK=stale
+  case $lock_until_ in '' | *[!0-9]*) return 0 ;; esac
+  if [ "$lock_boot_" = "$BOOT" ] && { same_process "${lock_pid_:-0}" "$lock_start_" || alive "$TARGET/lock/supervisor" ||
+    { any "$TARGET/lock"/armed.* && [ "$NOW" -le "$lock_until_" ]; }; }; then
+    LOCK=live
+    LOCK_LEFT=$(((lock_until_ - NOW) / 100 + 1))
+    [ "$LOCK_LEFT" -gt 0 ] || LOCK_LEFT=1
+  fi
+}
+
 # find_sshd: walks up from this shell to the sshd that serves this session.
 #   $SESSION, $SESSION_START  the process of this connection (empty when this is no ssh session)
 #   $LISTENER                 the daemon that accepted it (empty when sshd was started for this connection alone)
@@ -146,7 +197,13 @@ daemon_args() {
   case $ARGS in
     'sshd: '*'[listener]'*)
       ARGS=${ARGS#sshd: }
-      ARGS=$(printf '%s' "${ARGS%%' [listener]'*}" | tr ' ' '\n')
+      # Blanks inside words are not told from those between them; sshd takes no operands, so that a word which is
+      # neither an option nor an option's argument belongs to the word before it.
+      ARGS=$(printf '%s\n' "${ARGS%%' [listener]'*}" | tr ' ' '\n' | awk '
+        NR == 1 { held = $0; next }
+        wants || substr($0, 1, 1) == "-" { print held; held = $0; wants = !wants && $0 ~ /^-[46DGQRTdeiqrtV]*[CEbcfghkopu]$/; next }
+        { held = held " " $0 }
+        END { print held }')
       ;;
   esac
 }
@@ -162,7 +219,7 @@ daemon_exe() {
 # bytes); without /proc the PidFile's change time serves, given as $2.
 identity() {
   if [ -r "/proc/$1/auxv" ]; then
-    IDENTITY=$(cksum <"/proc/$1/auxv" 2>/dev/null) || IDENTITY=
+    { IDENTITY=$(cksum <"/proc/$1/auxv"); } 2>/dev/null || IDENTITY=
     [ -n "$IDENTITY" ] && return 0
   fi
   IDENTITY=$(ls -ldT "${2:-/nonexistent}" 2>/dev/null) || IDENTITY=
@@ -174,18 +231,41 @@ privsep_missing() {
   return 1
 }
 
-# sshd_says EXE ARG...: runs sshd's test modes; output and errors in $SAID, exit in $RC. Where the privilege separation
-# folder is missing it is provided in a mount namespace of its own, so that nothing on the host changes.
-sshd_says() {
-  SAID=$("$@" 2>&1 </dev/null)
+# says COMMAND...: what OpenSSH prints, in $SAID, and its exit in $RC. Warnings are left out, because they name lines;
+# when it fails, $SAID is what it has to say about that.
+says() {
+  SAID=$("$@" 2>/dev/null </dev/null)
   RC=$?
-  if [ "$RC" -ne 0 ] && privsep_missing "$SAID"; then
+  [ "$RC" -eq 0 ] || SAID=$("$@" 2>&1 </dev/null)
+  return "$RC"
+}
+
+# sshd_says EXE ARG...: runs sshd's test modes; $SAID and $RC as for says. Where the privilege separation folder is
+# missing it is provided in a mount namespace of its own, so that nothing on the host changes.
+sshd_says() {
+  says "$@" && return 0
+  if privsep_missing "$SAID" && unshare -m true 2>/dev/null </dev/null; then
     # shellcheck disable=SC2016 # expanded by the inner shell
-    SAID=$(unshare -m sh -c 'mount --make-rprivate / 2>/dev/null
-      mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec "$@"' sh "$@" 2>&1 </dev/null)
-    RC=$?
+    says unshare -m sh -c 'mount --make-rprivate / 2>/dev/null
+      mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec "$@"' sh "$@"
   fi
   return "$RC"
+}
+
+# other_user: $CLIENT_USER is someone else than we are.
+other_user() { [ -n "$CLIENT_USER" ] && [ "$CLIENT_USER" != "$(id -un)" ]; }
+
+# as_client COMMAND...: runs it as the user whose file it is. Never as ourselves: neither by a link nor by an Include
+# may a user's file make root read or write what the user may not.
+as_client() {
+  if ! other_user; then
+    "$@"
+  elif command -v runuser >/dev/null 2>&1; then
+    runuser -u "$CLIENT_USER" -- "$@"
+  else
+    # shellcheck disable=SC2016 # expanded by the user's shell
+    su -s /bin/sh "$CLIENT_USER" -c 'exec "$@"' sh "$@"
+  fi
 }
 
 # client_says NAME: what ssh would do for one host name, as the user whose file it is ($CLIENT_USER, empty for
@@ -194,23 +274,12 @@ sshd_says() {
 client_says() {
   personal_=$(eval "printf '%s' ~$(id -un)")/.ssh/config
   if [ -n "$CLIENT_USER" ] && [ "$CLIENT_CONFIG" = "$CLIENT_HOME/.ssh/config" ]; then
-    set -- ssh -G -- "$1"
+    says as_client ssh -G -- "$1"
   elif [ -z "$CLIENT_USER" ] && [ "$CLIENT_CONFIG" = /etc/ssh/ssh_config ] && [ ! -e "$personal_" ]; then
-    set -- ssh -G -- "$1"
+    says ssh -G -- "$1"
   else
-    set -- ssh -G -F "$CLIENT_CONFIG" -- "$1"
+    says as_client ssh -G -F "$CLIENT_CONFIG" -- "$1"
   fi
-  if [ -n "$CLIENT_USER" ] && [ "$CLIENT_USER" != "$(id -un)" ]; then
-    # Never as ourselves: a user's file must not be able to make root read what the user may not.
-    if command -v runuser >/dev/null 2>&1; then
-      set -- runuser -u "$CLIENT_USER" -- "$@"
-    else
-      # shellcheck disable=SC2016 # expanded by the user's shell
-      set -- su -s /bin/sh "$CLIENT_USER" -c 'exec "$@"' sh "$@"
-    fi
-  fi
-  SAID=$("$@" 2>&1 </dev/null)
-  RC=$?
 }
 
 # client_place USER CONFIG: $CLIENT_USER, $CLIENT_HOME, $CLIENT_CONFIG and the folder relative Includes are under,

@@ -6,6 +6,8 @@ judge() {
   mkdir -p "$1"
   if [ "$SIDE" = client ]; then
     CLIENT_CONFIG=$2
+    # A copy can be named with -F only, which leaves the system's file out: so both are, to be compared.
+    case ${BY_COPY:-}$2 in yes/*) CLIENT_CONFIG=${2%/*}/./${2##*/} ;; esac
     judged_=0
     while IFS= read -r probe_; do
       client_says "$probe_"
@@ -36,31 +38,38 @@ judge() {
 # inside T FOLDER CONFIG: in a mount namespace of its own, puts the staged files in place and judges them there.
 inside() {
   load "$1"
-  CLIENT_USER=
-  if [ -f "$T/client" ]; then
-    {
-      IFS= read -r CLIENT_USER
-      IFS= read -r CLIENT_HOME
-    } <"$T/client"
-  fi
   mount --make-rprivate / 2>/dev/null
   n_=0
   while [ -f "$T/$n_.path" ]; do
     line "$T/$n_.real"
-    if [ ! -f "$T/$n_.new" ] || [ ! -f "$T/$n_.old" ]; then
-      # A file comes or goes: a copy of its folder takes the folder's place.
-      folder_=${LINE%/*}
-      if [ ! -d "$folder_" ]; then return 3; fi
-      copy_=$T/folder.$n_
-      cp -a "$folder_" "$copy_" 2>/dev/null || cp -Rp "$folder_" "$copy_" || return 3
-      mount --bind "$copy_" "$folder_" || return 3
-      if [ -f "$T/$n_.new" ]; then cp -p "$T/$n_.new" "$LINE" || return 3; else rm -f "$LINE"; fi
+    if [ -f "$T/$n_.old" ]; then
+      # An empty file says what a missing one says.
+      if [ ! -f "$T/$n_.new" ]; then cp -p "$T/$n_.old" "$T/$n_.none" && : >"$T/$n_.none" || return 3; fi
+      if [ -f "$T/$n_.new" ]; then mount --bind "$T/$n_.new" "$LINE"; else mount --bind "$T/$n_.none" "$LINE"; fi || return 3
     else
-      mount --bind "$T/$n_.new" "$LINE" || return 3
+      appear "$n_" "$LINE" || return 3
     fi
     n_=$((n_ + 1))
   done
   judge "$2" "$3"
+}
+
+# appear N FILE: a file that is not there yet: another folder takes the place of its own. A server's holds everything
+# that the real one holds; a client's new file is its user's first, and nothing else in there matters to ssh.
+appear() {
+  place_=${2%/*}
+  copy_=$T/folder.$1
+  if [ "$SIDE" = server ]; then
+    [ -d "$place_" ] || return 1
+    if [ ! -d "$copy_" ]; then cp -a "$place_" "$copy_" 2>/dev/null || cp -Rp "$place_" "$copy_" || return 1; fi
+    cp -p "$T/$1.new" "$copy_/${2##*/}" && mount --bind "$copy_" "$place_"
+    return
+  fi
+  until [ -d "$place_" ]; do place_=${place_%/*}; done
+  below_=${2#"$place_"/}
+  mkdir -p "$copy_/$below_" && rmdir "$copy_/$below_" && cp -p "$T/$1.new" "$copy_/$below_" || return 1
+  if other_user; then chown -R "$OWNER_" "$copy_" || return 1; fi
+  mount --bind "$copy_" "${place_:-/}"
 }
 
 # differ A B: the dumps differ in more than the managed options; the first differences in $DIFFERENCE.

@@ -1,17 +1,29 @@
 # Looks at a host, read only: who we are, the sshd that serves us, every file OpenSSH would read, what OpenSSH says.
 # One `target` record opens each side; the records after it belong to it.
 
+# immutable PATH: chattr +i or +a, where the file system and lsattr tell.
+immutable() {
+  flags_=$(lsattr -d "$1" 2>/dev/null) || return 1
+  case ${flags_%% *} in *i* | *a*) return 0 ;; esac
+  return 1
+}
+
+# folder_state FOLDER: whether files can be put there, in $FOLDER_STATE.
+folder_state() {
+  if [ ! -d "$1/" ]; then
+    FOLDER_STATE=missing
+  elif ! as_client test -w "$1/" || immutable "$1/"; then
+    FOLDER_STATE=readonly
+  else
+    FOLDER_STATE=writable
+  fi
+}
+
 # file_facts PATH: what is at PATH, and its bytes; fails when there is nothing to read.
 file_facts() {
   record file "$1"
-  folder_=${1%/*}
-  if [ ! -d "$folder_" ]; then
-    record file.folder missing
-  elif [ -w "$folder_/" ]; then
-    record file.folder writable
-  else
-    record file.folder readonly
-  fi
+  folder_state "${1%/*}"
+  record file.folder "$FOLDER_STATE"
   if [ -d "$1" ]; then
     record file.problem directory
     return 1
@@ -22,12 +34,9 @@ file_facts() {
   fi
   record file.real "$REAL"
   record file.meta "$(ls -ldn "$REAL" 2>/dev/null)"
-  if [ ! -w "${REAL%/*}/" ] || [ ! -w "$REAL" ]; then record file.readonly permission; fi
-  case $(lsattr -d "$REAL" 2>/dev/null) in
-    [!\ ]*) flags_=$(lsattr -d "$REAL" 2>/dev/null)
-      case ${flags_%% *} in *i* | *a*) record file.readonly immutable ;; esac ;;
-  esac
-  if [ ! -r "$1" ]; then
+  if ! as_client test -w "${REAL%/*}/" || ! as_client test -w "$REAL"; then record file.readonly permission; fi
+  if immutable "$REAL" || immutable "${REAL%/*}/"; then record file.readonly immutable; fi
+  if ! as_client test -r "$1"; then
     record file.problem unreadable
     return 1
   fi
@@ -91,9 +100,10 @@ chain() {
       folder_=${pattern_%/*}
       case $folder_ in
         *[\*\?\[]*) ;;
-        *) if [ -d "$folder_" ]; then
-          if [ -w "$folder_/" ]; then record glob.folder writable; else record glob.folder readonly; fi
-        fi ;;
+        *)
+          folder_state "$folder_"
+          [ "$FOLDER_STATE" = missing ] || record glob.folder "$FOLDER_STATE"
+          ;;
       esac
       saved_=$IFS
       IFS=
@@ -118,23 +128,38 @@ END
   done
 }
 
+# newer FILE REFERENCE: FILE came to its place or changed after REFERENCE was written. By the time of its last status
+# change where find knows -cnewer: a file that is moved into place keeps its time of modification.
+newer() {
+  found_=$(find "$1" -prune -cnewer "$2" 2>/dev/null) || found_=$(find "$1" -prune -newer "$2" 2>/dev/null)
+  [ -n "$found_" ]
+}
+
 # changed_since_load PIDFILE PID: names files and Include folders changed since the daemon read them.
 changed_since_load() {
-  if [ -r "$1" ] && read -r in_pidfile_ <"$1" && [ "$in_pidfile_" = "$2" ]; then
-    # sshd writes its PidFile at every start and re-execution, after reading its files (sshd.c main).
+  since_=
+  # sshd writes its PidFile at every start and re-execution, after reading its files (sshd.c main).
+  if [ -r "$1" ] && read -r in_pidfile_ <"$1" && [ "$in_pidfile_" = "$2" ]; then since_=$1; fi
+  # After a revert that left the daemon alone its files are newer than its PidFile, and what it loaded all the same.
+  if [ -n "$IDENTITY" ] && [ -f "$TARGET/asof" ] && [ "$(cat "$TARGET/asof")" = "$IDENTITY" ]; then
+    if [ -z "$since_" ] || newer "$TARGET/asof" "$since_"; then since_=$TARGET/asof; fi
+  fi
+  if [ -n "$since_" ]; then
     record daemon.loaded pidfile
     while IFS= read -r file_; do
       case $file_ in
-        '') ;;
+        '') continue ;;
         glob:*)
-          file_=${file_#glob:}
-          file_=${file_%/*}
-          [ -d "$file_" ] && [ -n "$(find "$file_" -prune -newer "$1" 2>/dev/null)" ] && record daemon.newer "$file_"
+          place_=${file_#glob:}
+          place_=${place_%/*}
+          [ -d "$place_" ] || continue
+          # Its time of modification: names that came and went.
+          [ -n "$(find "$place_/" -prune -newer "$since_" 2>/dev/null)" ] && record daemon.newer "$place_"
           ;;
         *)
-          if [ -n "$(find "$file_" -prune -newer "$1" 2>/dev/null)" ]; then
+          if newer "$file_" "$since_"; then
             record daemon.newer "$file_"
-          elif resolve "$file_" && [ -n "$(find "$REAL" -prune -newer "$1" 2>/dev/null)" ]; then
+          elif resolve "$file_" && newer "$REAL" "$since_"; then
             record daemon.newer "$file_"
           fi
           ;;
@@ -150,7 +175,7 @@ END
     since_=$(($(date +%s) - (NOW - START * 100 / hz_) / 100 + 2))
     while IFS= read -r file_; do
       case $file_ in '' | glob:*) continue ;; esac
-      at_=$(stat -L -c %Y "$file_" 2>/dev/null) || at_=$(stat -L -f %m "$file_" 2>/dev/null) || continue
+      at_=$(stat -L -c %Z "$file_" 2>/dev/null) || at_=$(stat -L -f %c "$file_" 2>/dev/null) || continue
       [ "$at_" -le "$since_" ] || record daemon.newer "$file_"
     done <<END
 $seen_
@@ -166,10 +191,56 @@ leftovers() {
   [ ! -f "$TARGET/record" ] || record_file target.record "$TARGET/record"
   [ ! -f "$TARGET/loaded" ] || record target.loaded "$(cat "$TARGET/loaded")"
   [ ! -f "$TARGET/last" ] || record_file target.last "$TARGET/last"
-  if [ -d "$TARGET/lock" ]; then
-    record target.lock "$(cat "$TARGET/lock/info" 2>/dev/null)"
-    if [ -e "$TARGET/lock/armed" ]; then record target.armed yes; fi
+  lock_state
+  if [ "$LOCK" != none ]; then
+    record target.lock "$LOCK"
+    record target.lock.left "$LOCK_LEFT"
+    record target.lock.who "$LOCK_WHO"
   fi
+}
+
+# real_path FILE: behind links, or FILE itself.
+real_path() {
+  if resolve "$1"; then printf '%s' "$REAL"; else printf '%s' "$1"; fi
+}
+
+# daemon_options: what $ARGS name with -f, in $DAEMON_CONFIG (empty: nothing), and the options that also matter to
+# `sshd -T`, one word a line, in $DAEMON_WORDS (getopt(3): flags without argument may stand before in the same word).
+daemon_options() {
+  DAEMON_CONFIG=
+  DAEMON_WORDS=
+  flag_=
+  first_=1
+  while IFS= read -r word_; do
+    if [ "$first_" = 1 ]; then
+      first_=0
+      continue
+    fi
+    if [ -z "$flag_" ]; then
+      case $word_ in -*) word_=${word_#-} ;; *) continue ;; esac
+      while :; do
+        case $word_ in [46DGQRTdeiqrtV]?*) word_=${word_#?} ;; *) break ;; esac
+      done
+      case $word_ in
+        [CEbcfghkopu])
+          flag_=$word_
+          continue
+          ;;
+        [CEbcfghkopu]*)
+          flag_=${word_%"${word_#?}"}
+          word_=${word_#?}
+          ;;
+        *) continue ;;
+      esac
+    fi
+    case $flag_ in
+      f) DAEMON_CONFIG=$word_ ;;
+      [ohpc]) DAEMON_WORDS="$DAEMON_WORDS-$flag_$NL$word_$NL" ;;
+    esac
+    flag_=
+  done <<END
+$ARGS
+END
 }
 
 # given_daemon CONFIG: for a session that no sshd serves (local): the listening sshd that uses CONFIG.
@@ -179,17 +250,18 @@ given_daemon() {
     pid_=${proc_#/proc/}
     process "$pid_" || continue
     [ "$COMM" = sshd ] || continue
+    # A container's daemon has a configuration of its own.
+    [ "$(readlink "$proc_/ns/pid" 2>/dev/null)" = "$(readlink /proc/self/ns/pid 2>/dev/null)" ] || continue
+    parent_=$PPID_
     case $(tr '\0' ' ' <"$proc_/cmdline" 2>/dev/null) in
-      *'[priv]'* | *'@'* | *'[net]'* | *'[accepted]'* | *' -i '*) continue ;;
+      'sshd: '*'[listener]'*) ;;
+      # Another title is a connection's; -i is sshd started for one connection.
+      'sshd: '* | *' -i '*) continue ;;
     esac
     daemon_args "$pid_"
-    case $NL$ARGS$NL in
-      *"${NL}-f$NL$1$NL"* | *"${NL}-f$1$NL"*) ;;
-      *"${NL}-f"*) continue ;;
-      *) [ "$1" = /etc/ssh/sshd_config ] || continue ;;
-    esac
+    daemon_options
+    [ "$(real_path "${DAEMON_CONFIG:-/etc/ssh/sshd_config}")" = "$(real_path "$1")" ] || continue
     # A child that serves a connection has the daemon as its parent.
-    parent_=$PPID_
     process "$parent_" && [ "$COMM" = sshd ] && continue
     fits_="$fits_ $pid_"
   done
@@ -225,6 +297,10 @@ observe_server() {
   get server_config && wanted_=$value || wanted_=
   get sshd_path && exe_=$value || exe_=
   find_sshd
+  if get local; then
+    # Whoever sits here may have logged in through another daemon than the one that is meant.
+    SESSION='' LISTENER=''
+  fi
   [ -n "$SESSION" ] || [ -n "$LISTENER" ] || given_daemon "${wanted_:-/etc/ssh/sshd_config}"
   config_=$wanted_
   set --
@@ -232,31 +308,15 @@ observe_server() {
     daemon_args "$LISTENER"
     daemon_exe "$LISTENER"
     if [ -z "$exe_" ]; then exe_=${EXE:-${ARGS%%"$NL"*}}; fi
-    flag_=
-    first_=1
+    daemon_options
     while IFS= read -r word_; do
-      if [ "$first_" = 1 ]; then
-        first_=0
-        continue
-      fi
-      if [ -n "$flag_" ]; then
-        case $flag_ in
-          f) daemon_config_=$word_ ;;
-          [ohpc]) set -- "$@" "-$flag_" "$word_" ;;
-        esac
-        flag_=
-        continue
-      fi
-      case $word_ in
-        -f?*) daemon_config_=${word_#-f} ;;
-        -o?* | -h?* | -p?* | -c?*) set -- "$@" "$word_" ;;
-        -[fohpcCEbgku]) flag_=${word_#-} ;;
-      esac
+      [ -z "$word_" ] || set -- "$@" "$word_"
     done <<END
-$ARGS
+$DAEMON_WORDS
 END
-    if [ -n "${daemon_config_:-}" ] && [ -z "$config_" ]; then config_=$daemon_config_; fi
-    record daemon.config "${daemon_config_:-/etc/ssh/sshd_config}"
+    config_=${config_:-$DAEMON_CONFIG}
+    record daemon.config "${DAEMON_CONFIG:-/etc/ssh/sshd_config}"
+    record daemon.realconfig "$(real_path "${DAEMON_CONFIG:-/etc/ssh/sshd_config}")"
     record daemon.pid "$LISTENER"
     process "$LISTENER" && record daemon.start "$START"
     record daemon.argv "$ARGS"
@@ -276,6 +336,7 @@ END
   if [ -z "$exe_" ]; then exe_=$(command -v sshd) || exe_=; fi
   record sshd.path "$exe_"
   record config "$config_"
+  record config.real "$(real_path "$config_")"
   target_folder server "$config_"
   leftovers
   chain "$config_" /etc/ssh ''
@@ -334,7 +395,7 @@ observe_client() {
 $seen_
 END
   # A file that is not there yet: what ssh does without it.
-  [ -e "$CLIENT_CONFIG" ] || CLIENT_CONFIG=none
+  [ -e "$CLIENT_CONFIG" ] || [ "$CLIENT_CONFIG" = "$CLIENT_HOME/.ssh/config" ] || CLIENT_CONFIG=none
   each probe say_client
 }
 

@@ -1,33 +1,45 @@
-# Takes ownership of a configuration that needs no edit, or gives it up (no datum `record`): only the record changes.
+# Takes ownership of a configuration that needs no edit: only the record is written.
 
 main() {
   read_data
   get side && SIDE=$value
   get config && CONFIG=$value
   get txid && TXID=$value
+  get controller && who_=$value || who_=someone
   target_folder "$SIDE" "$CONFIG"
-  if ! (umask 077 && mkdir -p "$TARGET") 2>/dev/null; then
-    record failed "cannot make the state folder $TARGET"
-  elif [ -d "$TARGET/lock" ]; then
-    record failed "another transaction is under way"
-  else
-    sum_of "$TARGET/record"
-    get before
-    if [ "$SUM" != "$value" ]; then
-      record failed "the record changed after it was looked at"
-    elif ! get record; then
-      rm -f "$TARGET/record" "$TARGET/loaded"
-      rmdir "$TARGET" 2>/dev/null
-      record owned no
-    elif get_file record "$TARGET/record.$TXID" && flush "$TARGET/record.$TXID" &&
-      mv -f "$TARGET/record.$TXID" "$TARGET/record"; then
-      if get identity; then
-        printf '%s\n' "$value" >"$TARGET/loaded.$TXID" && mv -f "$TARGET/loaded.$TXID" "$TARGET/loaded"
-      fi
-      record owned yes
-    else
-      record failed "cannot write in $TARGET"
+  take_lock 20 "$who_"
+  case $? in
+    0) ;;
+    1)
+      record failed.code locked
+      record failed "$WHY"
+      record locked.seconds "$LOCK_LEFT"
+      finish
+      exit 0
+      ;;
+    *)
+      record failed.code not-writable
+      record failed "$WHY"
+      finish
+      exit 0
+      ;;
+  esac
+  sum_of "$TARGET/record"
+  get before
+  if [ "$SUM" != "$value" ]; then
+    record failed.code changed-meanwhile
+    record failed "the record changed after it was looked at"
+  elif get_file record "$T/record" && get recordsum && sum_of "$T/record" && [ "$SUM" = "$value" ] &&
+    flush "$T/record" && mv -f "$T/record" "$TARGET/record"; then
+    if get identity; then
+      printf '%s\n' "$value" >"$T/loaded" && mv -f "$T/loaded" "$TARGET/loaded"
     fi
+    flush "$TARGET"
+    record owned yes
+  else
+    record failed.code not-writable
+    record failed "cannot write in $TARGET (disk full?)"
   fi
+  give_back
   finish
 }

@@ -5,14 +5,16 @@
 #   N.path  the path as OpenSSH names it      N.sum   checksum seen before, or "absent"
 #   N.real  the file behind links             N.new   new bytes (missing: the file is to be removed)
 #   N.old   old bytes (missing: there was no file)   N.like  whose owner, mode and labels a new file takes
-# The decision is one rename: armed -> confirmed, or armed -> reverting. Who loses does nothing.
+# The decision is one rename: armed.TXID -> confirmed.TXID, or armed.TXID -> reverting.TXID. Who loses does nothing. Who
+# carries a decision out ends with one more, to over.TXID, and gives the lock back. With the transaction's id in the
+# names nobody takes a later transaction, which has its files at the same place, for the one it knows.
 
 # load T: the transaction's settings into variables.
 load() {
   T=$1
   TARGET=${T%/lock}
   TXID='' SECONDS_=60 SIDE=server EXE='' CONFIG='' PID='' PID_START='' OLD_IDENTITY='' MANAGER=none UNIT='' PIDFILE=''
-  WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload
+  WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload ARMED_AT=0 CLIENT_USER='' CLIENT_HOME=''
   while read -r key_ rest_; do
     case $key_ in
       txid) TXID=$rest_ ;;
@@ -31,6 +33,8 @@ load() {
       owner) OWNER_=$rest_ ;;
       activation) ACTIVATION=$rest_ ;;
       armedat) ARMED_AT=$rest_ ;;
+      user) CLIENT_USER=$rest_ ;;
+      home) CLIENT_HOME=$rest_ ;;
     esac
   done <"$T/conf"
 }
@@ -48,8 +52,147 @@ status() {
   log "$*"
 }
 
-# flush PATH: to the disk; GNU and busybox sync take a file, others sync everything.
-flush() { sync "$1" 2>/dev/null || sync; }
+# flush PATH...: to the disk; GNU and busybox sync take files, others sync everything.
+flush() { sync "$@" 2>/dev/null || sync; }
+
+# take_lock SECONDS WHO: the lock of $TARGET for this process and for SECONDS afterwards, with its folder in $T. What a
+# crash left under it is brought to its end first, and said. Fails with $WHY, and 1 where someone works under it, for
+# $LOCK_LEFT seconds at most, 2 where the state folder cannot be written.
+take_lock() {
+  WHY="the state folder $TARGET cannot be written"
+  mkdir -p "$TARGET" 2>/dev/null || return 2
+  boot_id
+  now
+  process $$
+  held_=held.$BOOT.$((NOW + $1 * 100 + 1000)).$$.${START:-0}.$TXID
+  waits_=0
+  until mkdir "$TARGET/lock" 2>/dev/null; do
+    lock_state
+    case $LOCK in
+      none)
+        # Gone this moment, or it cannot be made at all.
+        waits_=$((waits_ + 1))
+        [ "$waits_" -le 3 ] || return 2
+        ;;
+      new)
+        waits_=$((waits_ + 1))
+        if [ "$waits_" -gt 3 ]; then
+          # Only an empty one: whoever is slow to put a name to it then finds it gone.
+          rmdir "$TARGET/lock" 2>/dev/null || {
+            WHY="$TARGET/lock is not a lock of ours"
+            return 1
+          }
+        fi
+        sleep 1
+        ;;
+      live)
+        WHY="another transaction, by $LOCK_WHO, is under way for $LOCK_LEFT s at most"
+        return 1
+        ;;
+      stale)
+        # The name says whose it is, so only one of several gets it, and nobody gets a fresh one.
+        mv "$LOCK_HELD" "$TARGET/lock/$held_" 2>/dev/null || continue
+        if any "$TARGET/lock"/armed.* "$TARGET/lock"/reverting.* "$TARGET/lock"/confirmed.* "$TARGET/lock"/over.*; then
+          # In a process of its own: it ends with the old state, or the new where that had been confirmed.
+          sh "$TARGET/lock/run.sh" recover "$TARGET/lock" </dev/null >/dev/null 2>&1
+          record recovered "$(head -n 1 "$TARGET/last" 2>/dev/null)"
+          if [ -e "$TARGET/lock/$held_" ]; then
+            WHY="what an earlier transaction left in $TARGET/lock could not be brought to its end"
+            return 1
+          fi
+        else
+          mv "$TARGET/lock" "$TARGET/stale.$TXID" && rm -rf "$TARGET/stale.$TXID"
+        fi
+        ;;
+    esac
+  done
+  T=$TARGET/lock
+  if ! { : >"$T/$held_" && printf '%s\n' "$2" >"$T/who"; } 2>/dev/null; then
+    give_back
+    return 2
+  fi
+  WHY=
+}
+
+# give_back: the lock, before anything was armed; in one rename, so that nobody sees half of it.
+give_back() {
+  mv "$T" "$TARGET/stale.$TXID" 2>/dev/null && rm -rf "$TARGET/stale.$TXID"
+}
+
+# is STATE: what this transaction is at.
+is() { [ -e "$T/$1.$TXID" ]; }
+
+# decide OUTCOME: the one rename; fails for who comes second.
+decide() { mv "$T/armed.$TXID" "$T/$1.$TXID" 2>/dev/null; }
+
+# hold [UNTIL]: the lock is this process's from now on, as long as it lives, and an armed one until UNTIL (as it was).
+hold() {
+  lock_state
+  process $$
+  rest_=${LOCK_HELD##*/held.}
+  [ -n "$LOCK_HELD" ] && [ "${rest_##*.}" = "$TXID" ] || return 1
+  mv "$LOCK_HELD" "$T/held.$BOOT.${1:-$lock_until_}.$$.${START:-0}.$TXID" 2>/dev/null
+}
+
+# planned PATH: one of the files to change is PATH, by name or behind links; its number in $PLANNED.
+planned() {
+  PLANNED=0
+  while [ -f "$T/$PLANNED.path" ]; do
+    line "$T/$PLANNED.path"
+    [ "$LINE" != "$1" ] || return 0
+    line "$T/$PLANNED.real"
+    if [ "$LINE" = "$1" ] || { resolve "$1" && [ "$LINE" = "$REAL" ]; }; then return 0; fi
+    PLANNED=$((PLANNED + 1))
+  done
+  return 1
+}
+
+# as_seen before|after: everything OpenSSH reads still is what was seen, with our own files as they were or as they are
+# to be; $CHANGED names what is not.
+as_seen() {
+  CHANGED=
+  while IFS= read -r seen_; do
+    path_=${seen_#* }
+    path_=${path_#* }
+    expected_=${seen_%" $path_"}
+    [ "$expected_" != 'absent -' ] || expected_=absent
+    if [ "$1" = after ] && planned "$path_"; then
+      expected_=absent
+      if [ -f "$T/$PLANNED.new" ]; then
+        sum_of "$T/$PLANNED.new"
+        expected_=$SUM
+      fi
+    fi
+    sum_of "$path_"
+    [ "$SUM" = "$expected_" ] || CHANGED="$CHANGED $path_"
+  done <"$T/seen"
+  m_=0
+  while [ -f "$T/matches.$m_" ]; do
+    first_=1
+    pattern_='' expected_='' found_=''
+    while IFS= read -r match_; do
+      if [ "$first_" = 1 ]; then
+        first_=0
+        pattern_=$match_
+      elif ! planned "$match_"; then
+        expected_=$expected_$NL$match_
+      fi
+    done <"$T/matches.$m_"
+    saved_=$IFS
+    IFS=
+    # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
+    set -- "$1" $pattern_
+    IFS=$saved_
+    for match_ in "$@"; do # the first is no path
+      { [ -e "$match_" ] || [ -L "$match_" ]; } && [ ! -d "$match_" ] || continue
+      planned "$match_" || found_=$found_$NL$match_
+    done
+    [ "$found_" = "$expected_" ] || CHANGED="$CHANGED $pattern_"
+    set -- "$1"
+    m_=$((m_ + 1))
+  done
+  [ -z "$CHANGED" ]
+}
 
 # line FILE: its first line in $LINE.
 line() {
@@ -70,17 +213,22 @@ attributes() {
 # put BYTES DEST LIKE: DEST gets the content of the file BYTES and the attributes of LIKE (or 0600 and $OWNER_ where
 # LIKE is empty), by a rename in its own folder from a name that no Include pattern matches. Sets $WHY on failure.
 put() {
+  if other_user; then
+    put_as_client "$1" "$2"
+    return
+  fi
   tmp_=${2%/*}/.pulumi-ssh-keepalive.$TXID
-  rm -f -- "$tmp_"
+  rm -f -- "$tmp_" 2>/dev/null
   WHY="cannot write in ${2%/*}"
   if [ -n "$3" ]; then
-    cp -a -- "$3" "$tmp_" 2>/dev/null || cp -p -- "$3" "$tmp_" 2>/dev/null || {
-      rm -f -- "$tmp_"
+    { cp -a -- "$3" "$tmp_" || cp -p -- "$3" "$tmp_"; } 2>/dev/null || {
+      rm -f -- "$tmp_" 2>/dev/null
+      WHY="cannot write in ${2%/*} (disk full?)"
       return 1
     }
   else
     (umask 077 && : >"$tmp_") 2>/dev/null || return 1
-    if [ -n "$OWNER_" ] && ! chown "$OWNER_" "$tmp_"; then
+    if [ -n "$OWNER_" ] && [ "$OWNER_" != "$(id -u):$(id -g)" ] && ! chown "$OWNER_" "$tmp_" 2>/dev/null; then
       rm -f -- "$tmp_"
       return 1
     fi
@@ -113,6 +261,33 @@ put() {
   flush "${2%/*}"
 }
 
+# put_as_client BYTES DEST: the same in a folder that belongs to another user, and with that user's rights: in such a
+# folder any name may be, or may become, a link to somewhere else.
+put_as_client() {
+  sum_of "$1"
+  # shellcheck disable=SC2016 # expanded by the user's shell
+  WHY=$(as_client sh -c '
+    tmp=${1%/*}/.pulumi-ssh-keepalive.$2
+    umask 077
+    rm -f -- "$tmp"
+    gone() { echo "$1"; rm -f -- "$tmp"; exit 1; }
+    if [ -e "$1" ]; then
+      cp -a -- "$1" "$tmp" 2>/dev/null || cp -p -- "$1" "$tmp" 2>/dev/null || gone "cannot write in ${1%/*}"
+    else
+      { : >"$tmp"; } 2>/dev/null || gone "cannot write in ${1%/*}"
+    fi
+    cat >"$tmp" 2>/dev/null
+    [ "$(cksum <"$tmp")" = "$3" ] || gone "the new bytes did not arrive whole in ${1%/*} (disk full?)"
+    if [ -e "$1" ]; then
+      set -- "$1" "$2" "$(ls -ldn "$1" | cut -d " " -f 1)" "$(ls -ldn "$tmp" | cut -d " " -f 1)"
+      [ "$3" = "$4" ] || gone "the mode or ACL of $1 cannot be carried over"
+    fi
+    sync "$tmp" 2>/dev/null || sync
+    mv -f -- "$tmp" "$1" 2>/dev/null || gone "cannot write in ${1%/*}"
+    sync "${1%/*}" 2>/dev/null || sync
+  ' sh "$2" "$TXID" "$SUM" <"$1" 2>/dev/null) && WHY=
+}
+
 # install_files: every file, each only if it still is what was seen.
 install_files() {
   n_=0
@@ -127,12 +302,11 @@ install_files() {
     fi
     if [ -f "$T/$n_.new" ]; then
       if [ ! -d "${real_%/*}" ]; then
-        (umask 077 && mkdir "${real_%/*}") || {
+        printf '%s\n' "${real_%/*}" >"$T/$n_.folder"
+        as_client mkdir -m 700 -- "${real_%/*}" 2>/dev/null || {
           WHY="cannot make ${real_%/*}"
           return 1
         }
-        [ -z "$OWNER_" ] || chown "$OWNER_" "${real_%/*}"
-        : >"$T/$n_.folder"
       fi
       like_=
       [ ! -f "$T/$n_.like" ] || {
@@ -142,7 +316,7 @@ install_files() {
       put "$T/$n_.new" "$real_" "$like_" || return 1
     else
       WHY="cannot remove $real_"
-      rm -f -- "$real_" 2>/dev/null || return 1
+      as_client rm -f -- "$real_" 2>/dev/null || return 1
       flush "${real_%/*}"
     fi
     log "installed $real_"
@@ -164,6 +338,8 @@ restore_files() {
       sum_of "$T/$n_.new"
       after_=$SUM
     fi
+    # What a supervisor that was killed left half written.
+    as_client rm -f -- "${real_%/*}/.pulumi-ssh-keepalive.$TXID" 2>/dev/null
     sum_of "$real_"
     if [ "$SUM" = "$before_" ]; then
       :
@@ -180,11 +356,11 @@ restore_files() {
         log "could not restore $real_: $WHY"
       fi
     else
-      rm -f -- "$real_"
+      as_client rm -f -- "$real_"
       flush "${real_%/*}"
-      [ ! -f "$T/$n_.folder" ] || rmdir "${real_%/*}" 2>/dev/null
       log "removed $real_"
     fi
+    [ ! -f "$T/$n_.folder" ] || as_client rmdir -- "${real_%/*}" 2>/dev/null
     n_=$((n_ + 1))
   done
 }
@@ -265,18 +441,30 @@ reread() {
 
 # activate: the new files in force, proven; nothing to do for a client or where each connection starts its own sshd.
 activate() {
+  CODE=activate
   if [ "$SIDE" = client ] || [ -z "$PID" ]; then return 0; fi
-  # A HUP with files that sshd refuses would end it: look once more, now that they are in place.
+  # Whatever came in between, valid or not, a reload would put in force or would not survive.
+  if ! as_seen after; then
+    CODE=foreign-edit
+    WHY="changed meanwhile, and a reload would put that in force too:$CHANGED"
+    return 1
+  fi
   if ! sshd_tests; then
     WHY="sshd refuses the installed files: $SAID"
     return 1
   fi
+  if ! same_process "$PID" "$PID_START"; then
+    WHY="the daemon is not the one that was seen any more"
+    return 1
+  fi
+  identity "$PID" "$PIDFILE"
+  before_=$IDENTITY
   : >"$T/activating"
   if ! tell_daemon; then
     WHY="the reload failed"
     return 1
   fi
-  reread "$OLD_IDENTITY"
+  reread "$before_"
 }
 
 # bring_back: the daemon on the old files, in the state it was found in; tries until the time is over.
@@ -318,69 +506,96 @@ bring_back() {
   done
 }
 
-# unlock OUTCOME: what happened goes to $TARGET/last, guard and lock go away in one rename.
+# unlock STATE OUTCOME: what happened goes to $TARGET/last; guard and lock go away. Only one process gets past its first
+# line, and none that comes late touches the next transaction's files.
 unlock() {
+  printf '%s\n' "$2" >"$T/outcome.$TXID"
+  mv "$T/$1.$TXID" "$T/over.$TXID" 2>/dev/null || return 0
+  end_lock
+}
+
+end_lock() {
   {
-    printf '%s %s\n' "$TXID" "$1"
-    cat "$T/log"
-  } >"$TARGET/last.tmp" 2>/dev/null && mv -f "$TARGET/last.tmp" "$TARGET/last"
+    printf '%s ' "$TXID"
+    cat "$T/outcome.$TXID" "$T/log"
+  } >"$TARGET/last.$TXID" 2>/dev/null
+  mv -f "$TARGET/last.$TXID" "$TARGET/last" 2>/dev/null
+  if [ -f "$T/failure" ]; then
+    mv -f "$T/failure" "$TARGET/last-failure"
+  else
+    rm -f "$TARGET/last-failure"
+  fi
   if [ -f "$T/guard" ]; then
     while IFS= read -r guard_; do
       rm -f -- "$guard_"
     done <"$T/guard"
   fi
-  rm -rf "$TARGET/gone"
-  mv "$T" "$TARGET/gone" 2>/dev/null && rm -rf "$TARGET/gone"
+  mv "$T" "$TARGET/over.$TXID" 2>/dev/null && rm -rf "$TARGET/over.$TXID"
 }
 
 # revert: after `reverting` was won. Ends with the old files and the old daemon, and says what could not be brought back.
 revert() {
+  # To the end, also when the host shuts down: the next run or the boot guard would only do the same.
+  trap '' TERM
+  flush "$T"
   status reverting
   restore_files
   outcome_=reverted
   [ -z "$LEFT" ] || outcome_="reverted, left alone:$LEFT"
   if ! bring_back; then outcome_="$outcome_, the daemon is not back"; fi
+  if [ "$SIDE" = server ] && [ -n "$PID" ] && [ ! -e "$T/activating" ] && as_seen before; then
+    # The daemon was never told, and the files are those it knows, under new dates.
+    identity "$PID" "$PIDFILE"
+    printf '%s\n' "$IDENTITY" >"$TARGET/asof.$TXID" && mv -f "$TARGET/asof.$TXID" "$TARGET/asof"
+  fi
   status "$outcome_"
-  unlock "$outcome_"
+  unlock reverting "$outcome_"
 }
 
-# settle: after `confirmed` was won. Backups and the record to their places; may run twice.
+# settle: after `confirmed` was won. Backups and the record to their places, by renames that need no room; may run twice.
 settle() {
-  stamp_=$(date -u +%Y%m%dT%H%M%SZ)-$TXID
-  BACKUP=$TARGET/backups/$stamp_
-  if mkdir -p "$BACKUP"; then
-    n_=0
-    while [ -f "$T/$n_.path" ]; do
-      cp "$T/$n_.path" "$BACKUP/$n_.path"
-      [ ! -f "$T/$n_.old" ] || cp "$T/$n_.old" "$BACKUP/$n_.old"
-      n_=$((n_ + 1))
-    done
-    kept_=0
-    for each_ in $(ls "$TARGET/backups" | sort -r); do
-      kept_=$((kept_ + 1))
-      [ "$kept_" -le 5 ] || rm -rf "${TARGET:?}/backups/${each_:?}"
-    done
+  flush "$T"
+  if [ ! -f "$T/stamp" ]; then
+    printf '%s\n' "$(date -u +%Y%m%dT%H%M%SZ)-$TXID" >"$T/stamp.tmp" && mv "$T/stamp.tmp" "$T/stamp"
   fi
-  if [ -f "$T/record" ]; then
-    cp "$T/record" "$TARGET/record.tmp" && flush "$TARGET/record.tmp" && mv -f "$TARGET/record.tmp" "$TARGET/record"
-  else
+  line "$T/stamp"
+  BACKUP=$TARGET/backups/${LINE:-$TXID}
+  mkdir -p "$BACKUP"
+  n_=0
+  while [ -f "$T/$n_.path" ]; do
+    line "$T/$n_.real"
+    as_client rm -f -- "${LINE%/*}/.pulumi-ssh-keepalive.$TXID" 2>/dev/null
+    cp "$T/$n_.path" "$BACKUP/$n_.path"
+    if [ -f "$T/$n_.old" ]; then chmod 600 "$T/$n_.old" && mv "$T/$n_.old" "$BACKUP/$n_.old"; fi
+    if [ -f "$T/$n_.folder" ]; then
+      cat "$T/$n_.folder" >>"$TARGET/folders"
+    elif [ ! -f "$T/$n_.new" ] && grep -q -x -F -e "${LINE%/*}" "$TARGET/folders" 2>/dev/null; then
+      # We made its folder too; it goes if nobody else uses it.
+      as_client rmdir -- "${LINE%/*}" 2>/dev/null && rm -f "$TARGET/folders"
+    fi
+    n_=$((n_ + 1))
+  done
+  kept_=0
+  for each_ in $(ls "$TARGET/backups" | sort -r); do
+    kept_=$((kept_ + 1))
+    [ "$kept_" -le 5 ] || rm -rf "${TARGET:?}/backups/${each_:?}"
+  done
+  if [ -f "$T/forget" ]; then
     rm -f "$TARGET/record"
+  elif [ -f "$T/record" ]; then
+    mv -f "$T/record" "$TARGET/record"
   fi
+  flush "$TARGET" "$BACKUP"
   log "confirmed"
-  unlock confirmed
+  unlock confirmed confirmed
 }
 
-# decide OUTCOME: the one rename; fails for who comes second.
-decide() { mv "$T/armed" "$T/$1" 2>/dev/null; }
-
-# fail_and_revert STEP: the supervisor's own failure.
+# fail_and_revert STEP: the supervisor's own failure, for the reason $WHY and with the error code $CODE.
 fail_and_revert() {
-  printf '%s\n%s\n' "$1" "$WHY" >"$T/failure"
+  decide reverting || exit 0
+  printf '%s %s\n%s\n' "$1" "${CODE:-$1}" "$WHY" >"$T/failure"
   log "failed $1: $WHY"
-  if decide reverting; then
-    cp "$T/failure" "$TARGET/last-failure" 2>/dev/null
-    revert
-  fi
+  revert
   exit 0
 }
 
@@ -389,8 +604,9 @@ fail_and_revert() {
 supervise() {
   load "$1"
   cd / || exit 1
+  CODE=
   trap '' HUP
-  trap 'WHY="the host is shutting down"; fail_and_revert confirm' TERM
+  trap 'WHY="the host is shutting down" CODE=verify; fail_and_revert confirm' TERM
   deadline_=$((ARMED_AT + SECONDS_ * 100))
   process $$
   printf '%s %s\n' "$$" "$START" >"$T/supervisor"
@@ -398,23 +614,25 @@ supervise() {
   if [ -n "$WAIT_PID" ]; then
     patience_=$((ARMED_AT + SECONDS_ * 100 / 3))
     while same_process "$WAIT_PID" "$WAIT_START"; do
-      [ -e "$T/armed" ] || break
+      is armed || break
       now
       if [ "$NOW" -gt "$patience_" ]; then
         WHY="the session that armed it did not end"
+        CODE=supervisor
         fail_and_revert arm
       fi
       nap
     done
-    nap
   fi
-  if [ -e "$T/armed" ]; then
+  if is armed; then
+    CODE=install
     install_files || fail_and_revert install
     status installed
     activate || fail_and_revert activate
     status activated
   fi
-  while [ -e "$T/armed" ]; do
+  CODE=verify
+  while is armed; do
     now
     left_=$((deadline_ - NOW))
     if [ "$left_" -le 0 ]; then
@@ -423,26 +641,24 @@ supervise() {
     fi
     if [ "$left_" -lt 100 ]; then nap; else sleep 0.3 2>/dev/null || sleep 1; fi
   done
-  # Someone else decided. They complete a confirmation; a revert is ours to do.
-  if [ -e "$T/reverting" ]; then
-    revert
-  elif [ -e "$T/confirmed" ]; then
-    sleep 5
-    [ ! -e "$T/confirmed" ] || settle
-  fi
+  # Someone else decided. A revert is ours to do; a confirmation is completed by who made it, if that process lives.
+  if is reverting; then revert; fi
+  while is confirmed; do
+    lock_state
+    if same_process "${lock_pid_:-0}" "${lock_start_:-}"; then sleep 1; else settle; fi
+  done
 }
 
-# alive FILE: the process named in it ("PID START") still runs.
-alive() {
-  [ -f "$1" ] && read -r alive_pid_ alive_start_ <"$1" && same_process "$alive_pid_" "$alive_start_"
-}
-
-# recover T: an armed or decided transaction that nobody looks after any more, brought to its end.
+# recover T: an armed or decided transaction that nobody looks after any more, brought to its end. Only for who took
+# its lock over.
 recover() {
   load "$1"
-  if [ -e "$T/confirmed" ]; then
+  if is over; then
+    end_lock
+  elif is confirmed; then
     settle
-  elif [ -e "$T/reverting" ] || decide reverting; then
+  elif is reverting || decide reverting; then
+    log "the supervisor is gone"
     revert
   fi
 }
@@ -452,8 +668,12 @@ guard() {
   [ -f "$1/conf" ] || exit 0
   load "$1"
   PID=
-  if [ -e "$T/armed" ] || [ -e "$T/reverting" ] || [ -e "$T/confirmed" ]; then
-    log "the host was restarted"
-    recover "$1"
+  log "the host was restarted"
+  if is over; then
+    end_lock
+  elif is confirmed; then
+    settle
+  elif is reverting || decide reverting; then
+    revert
   fi
 }

@@ -6,72 +6,29 @@ refuse() {
   record failed.step "$1"
   record failed.code "$2"
   record failed.reason "$3"
-  [ -z "${T:-}" ] || rm -rf "${T:?}"
+  [ -z "$T" ] || give_back
   finish
   exit 0
 }
 
-# take_lock: one transaction per target; a lock is broken only when nobody looks after it any more.
-take_lock() {
-  if (umask 077 && mkdir -p "$TARGET") 2>/dev/null; then :; else
-    T=
-    refuse arm not-writable "cannot make the state folder $TARGET"
-  fi
-  tries_=0
-  until (umask 077 && mkdir "$TARGET/lock") 2>/dev/null; do
-    tries_=$((tries_ + 1))
-    now
-    lock_boot_='' lock_until_=0 lock_who_='' lock_pid_='' lock_start_=''
-    if [ -f "$TARGET/lock/info" ]; then
-      {
-        read -r lock_boot_
-        read -r lock_until_
-        read -r lock_pid_ lock_start_
-        IFS= read -r lock_who_
-      } <"$TARGET/lock/info"
-    fi
-    boot_id
-    if [ "$lock_boot_" = "$BOOT" ]; then
-      if alive "$TARGET/lock/supervisor" || same_process "${lock_pid_:-0}" "$lock_start_" ||
-        { [ -e "$TARGET/lock/armed" ] && [ "$NOW" -le "$lock_until_" ]; }; then
-        left_=$(((lock_until_ - NOW) / 100 + 1))
-        [ "$left_" -gt 0 ] || left_=1
-        T=
-        record locked.seconds "$left_"
-        refuse arm locked "another transaction, by $lock_who_, is under way for $left_ s at most"
-      fi
-    elif [ -z "$lock_boot_" ] && [ "$tries_" -le 3 ]; then
-      # Made a moment ago, not yet described.
-      sleep 1
-      continue
-    fi
-    if [ "$tries_" -gt 6 ]; then
-      T=
-      refuse arm locked "the lock $TARGET/lock cannot be taken over"
-    fi
-    if [ -e "$TARGET/lock/armed" ] || [ -e "$TARGET/lock/reverting" ] || [ -e "$TARGET/lock/confirmed" ]; then
-      # In a process of its own: it ends with the old state, or the new where it had been confirmed.
-      sh "$TARGET/lock/run.sh" recover "$TARGET/lock" </dev/null >/dev/null 2>&1
-      record recovered "$(head -n 1 "$TARGET/last" 2>/dev/null)"
-    else
-      mv "$TARGET/lock" "$TARGET/stale.$TXID" 2>/dev/null && rm -rf "$TARGET/stale.$TXID"
-    fi
-  done
-  T=$TARGET/lock
+# lock: takes the lock, or says who has it.
+lock() {
+  get seconds && SECONDS_=$value || SECONDS_=60
+  get controller && who_=$value || who_=someone
+  take_lock "$SECONDS_" "$who_"
+  case $? in
+    0) return 0 ;;
+    1)
+      record locked.seconds "$LOCK_LEFT"
+      refuse arm locked "$WHY"
+      ;;
+    *) refuse arm not-writable "$WHY" ;;
+  esac
 }
 
 # stage: everything the supervisor needs, in T. Returns with the number of files in $FILES.
 stage() {
   now
-  ARMED_AT=$NOW
-  get seconds && SECONDS_=$value
-  get controller && who_=$value || who_=unknown
-  boot_id
-  process $$
-  {
-    printf '%s\n' "$BOOT" "$((NOW + SECONDS_ * 100 + 1000))" "$$ $START"
-    printf '%s\n' "$who_"
-  } >"$T/info.tmp" && mv "$T/info.tmp" "$T/info"
   get_file supervisor "$T/run.sh" || return 1
   : >"$T/args"
   each sshd.arg stage_arg
@@ -81,9 +38,18 @@ stage() {
     : >"$T/reload"
     each reload stage_reload
   fi
-  get_file record "$T/record" || rm -f "$T/record"
+  if get record; then
+    get_file record "$T/record" && get recordsum && sum_of "$T/record" && [ "$SUM" = "$value" ] || return 1
+  else
+    : >"$T/forget"
+  fi
+  : >"$T/seen"
+  each unchanged stage_seen
+  matches_=0
+  each matches stage_matches
   {
-    printf 'txid %s\nseconds %s\nside %s\nconfig %s\narmedat %s\n' "$TXID" "$SECONDS_" "$SIDE" "$CONFIG" "$ARMED_AT"
+    printf 'txid %s\nseconds %s\nside %s\nconfig %s\narmedat %s\n' "$TXID" "$SECONDS_" "$SIDE" "$CONFIG" "$NOW"
+    printf 'user %s\nhome %s\n' "$CLIENT_USER" "$CLIENT_HOME"
     printf 'waitpid %s\nwaitstart %s\n' "$SESSION" "$SESSION_START"
     for key_ in exe pid pidstart identity manager unit pidfile owner activation; do
       if get "$key_"; then printf '%s %s\n' "$key_" "$value"; fi
@@ -98,7 +64,7 @@ stage() {
     get "w$FILES.sum"
     printf '%s\n' "$value" >"$T/$FILES.sum"
     if [ -e "$real_" ]; then
-      cp -p "$real_" "$T/$FILES.old" || return 1
+      copy_of "$real_" "$T/$FILES.old" || return 1
     fi
     if get "w$FILES.bytes"; then
       like_=$real_
@@ -111,7 +77,7 @@ stage() {
       # The staged copy carries the attributes too, so that it can stand in for the file when it is judged.
       if [ -n "$like_" ]; then
         printf '%s\n' "$like_" >"$T/$FILES.like"
-        cp -p "$like_" "$T/$FILES.new" || return 1
+        copy_of "$like_" "$T/$FILES.new" || return 1
       elif get owner && [ -n "$value" ]; then
         : >"$T/$FILES.new"
         chown "$value" "$T/$FILES.new" || return 1
@@ -123,6 +89,25 @@ stage() {
     fi
     FILES=$((FILES + 1))
   done
+}
+
+# copy_of FILE COPY: the copy is the file's equal in bytes, owner, mode, and ACL and label where cp can carry them.
+copy_of() {
+  { cp -a -- "$1" "$2" || cp -p -- "$1" "$2"; } 2>/dev/null || return 1
+  cmp -s "$1" "$2"
+}
+
+# stage_seen ENCODED: a line "CRC SIZE PATH" (or "absent - PATH") that OpenSSH reads and that was seen so.
+stage_seen() {
+  decode "$1"
+  printf '%s\n' "$value" >>"$T/seen"
+}
+
+# stage_matches ENCODED: an Include pattern and, a line each, what it matched.
+stage_matches() {
+  decode "$1"
+  printf '%s\n' "$value" >"$T/matches.$matches_"
+  matches_=$((matches_ + 1))
 }
 
 stage_arg() {
@@ -140,47 +125,17 @@ stage_reload() {
   printf '%s\n' "$value" >>"$T/reload"
 }
 
-# unchanged ENCODED: a line "CRC SIZE PATH" (or "absent - PATH"): the file still is what was seen.
-unchanged() {
-  decode "$1"
-  rest_=${value#* }
-  path_=${rest_#* }
-  sum_of "$path_"
-  case $value in
-    "$SUM $path_" | "absent - $path_") [ "$SUM" != absent ] || return 0 ;;
-  esac
-  [ "$SUM $path_" = "$value" ] || CHANGED="$CHANGED $path_"
-}
-
-# same_matches ENCODED: an Include pattern and, a line each, what it matched: still so.
-same_matches() {
-  decode "$1"
-  pattern_=${value%%"$NL"*}
-  saved_=$IFS
-  IFS=
-  # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
-  set -- $pattern_
-  IFS=$saved_
-  found_=$pattern_
-  for match_ in "$@"; do
-    [ -e "$match_" ] || [ -L "$match_" ] || continue
-    [ ! -d "$match_" ] || continue
-    found_=$found_$NL$match_
-  done
-  [ "$found_" = "$value" ] || CHANGED="$CHANGED $pattern_"
-}
-
 # validate: OpenSSH's word on the whole configuration with the staged files in place. Sets $WHY on failure.
 validate() {
   : >"$T/specs"
   each spec stage_spec
   if [ ! -s "$T/specs" ]; then return 0; fi
   get managed && MANAGED=$value
-  if [ "$SIDE" = client ]; then printf '%s\n%s\n' "$CLIENT_USER" "$CLIENT_HOME" >"$T/client"; fi
   live_=$CONFIG
   [ "$SIDE" != client ] || [ -e "$CONFIG" ] || live_=none
+  if get copy; then BY_COPY=yes; else BY_COPY=; fi
   judge "$T/live" "$live_"
-  if get copy; then
+  if [ -n "$BY_COPY" ]; then
     # Without the right to a mount namespace: copies whose Includes name copies, trusted only if the copy of what is
     # there is dumped exactly as what is there.
     each copy stage_copy
@@ -323,14 +278,20 @@ main() {
   get config && CONFIG=$value
   EXE=
   get exe && EXE=$value
-  CLIENT_USER='' CLIENT_HOME=''
+  T=
   if [ "$SIDE" = client ]; then
     get client_user && user_=$value || user_=
     client_place "$user_" "$CONFIG" || refuse arm bad-input "no user $user_"
   fi
-  T=
   target_folder "$SIDE" "$CONFIG"
-  take_lock
+  lock
+  if get tidy; then
+    # Nothing to do but to bring to its end what an earlier transaction left.
+    give_back
+    record tidied yes
+    finish
+    exit 0
+  fi
   find_sshd
   # Not an ssh session: no connection to outlive.
   if get local; then
@@ -338,16 +299,18 @@ main() {
     SESSION_START=
   fi
   stage || refuse arm not-writable "the files cannot be staged in $T (disk full?)"
-  CHANGED=
-  each unchanged unchanged
-  each matches same_matches
-  [ -z "$CHANGED" ] || refuse install changed-meanwhile "changed after it was looked at:$CHANGED"
+  as_seen before || refuse install changed-meanwhile "changed after it was looked at:$CHANGED"
   validate || refuse validate validate "$WHY"
   place_guard || get noguard || refuse arm boot-guard "no unit can be placed in /etc/systemd/system"
-  : >"$T/armed"
-  flush "$T"
+  # The time runs from here: judging can be slow.
+  now
+  sed "s/^armedat .*/armedat $NOW/" "$T/conf" >"$T/conf.tmp" && mv "$T/conf.tmp" "$T/conf" ||
+    refuse arm not-writable "the files cannot be staged in $T (disk full?)"
+  hold $((NOW + SECONDS_ * 100 + 1000))
+  : >"$T/armed.$TXID"
+  flush "$T"/* "$T"
   if ! start_supervisor; then
-    mv "$T/armed" "$T/reverting"
+    decide reverting
     [ ! -f "$T/guard" ] || while IFS= read -r guard_; do rm -f -- "$guard_"; done <"$T/guard"
     refuse arm supervisor "the supervisor did not start: $WHY"
   fi

@@ -23,7 +23,7 @@ import { makeTempFolder, type TempFolder } from "../../support/tempFolder";
 import * as oracle from "./oracle";
 
 const SEED = Number(process.env.SSH_KEEPALIVE_FUZZ_SEED ?? 20261123);
-const CASES = Number(process.env.SSH_KEEPALIVE_FUZZ_CASES ?? 120);
+const CASES = Number(process.env.SSH_KEEPALIVE_FUZZ_CASES ?? 80);
 
 type Random = () => number;
 

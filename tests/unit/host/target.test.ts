@@ -88,7 +88,7 @@ describe("ssh's arguments", () => {
   /** What ssh itself makes of them. */
   const settings = (target: SshTarget, more = {}): ReadonlyMap<string, string> => {
     const args = sshArguments(target, { ...paths, ...more }, version, "exec sh");
-    const said = execFileSync("ssh", ["-G", ...args.filter((arg) => arg !== "exec sh")]).toString();
+    const said = execFileSync("ssh", ["-F", "none", "-G", ...args.filter((arg) => arg !== "exec sh")]).toString();
     return new Map(said.split("\n").map((line) => [line.split(" ")[0] ?? "", line.slice(line.indexOf(" ") + 1)]));
   };
 

@@ -294,7 +294,8 @@ export interface ServerSettingsArgs {
   sshdPath?: pulumi.Input<string> | undefined;
   /**
    * Command that makes sshd read its files again, as a list of words, run without a shell: `["/usr/sbin/service",
-   * "sshd", "reload"]`. Default: a reload by systemd where that runs sshd, else a SIGHUP to the listening sshd.
+   * "sshd", "reload"]`. Default: what the service manager found on the host offers (systemd, OpenRC, sysvinit), else a
+   * SIGHUP to the listening sshd.
    */
   reload?: pulumi.Input<pulumi.Input<string>[]> | undefined;
   /** Where an edit goes. Default: `auto`. */

@@ -1,15 +1,16 @@
 /**
  * Fleet: many hosts, one host's way each, a few at a time; canaries first; no new host after too many failures.
  */
+import { setTimeout as pause } from "node:timers/promises";
 import pLimit from "p-limit";
 import { probeHosts } from "./config";
-import { type Failure, isKeepaliveError, KeepaliveError, printable } from "./errors";
+import { type Failure, isKeepaliveError, KeepaliveError, printable, type Step } from "./errors";
 import { type Connector, localConnector, type SshTarget, sshConnector } from "./host";
 import type { HostSettings, RolloutSettings } from "./inputs";
 import { type HostFacts, type Look, observe } from "./observe";
 import { planRemoval, planTarget, type TargetPlan, type TargetState, type TransactionPlan, type Wish } from "./plan";
 import type { Side } from "./settings";
-import { type Transacted, takeOwnership, transact } from "./transaction";
+import { settleLeftover, type Transacted, takeOwnership, transact } from "./transaction";
 
 /** What one look at a host led to. */
 export type HostPlan =
@@ -25,7 +26,7 @@ export interface HostResult {
   readonly states: readonly TargetState[];
   readonly openssh: string;
   readonly backup?: string;
-  /** The state folders of what was seen, each with its machine: equal ones may be one configuration under two names. */
+  /** State folders that were settled or given up, each with its machine: equal ones may be one under two addresses. */
   readonly places: readonly string[];
   /** For people: what was left alone and why. */
   readonly notes: readonly string[];
@@ -38,6 +39,8 @@ const SIDES: readonly Side[] = ["client", "server"];
 export interface Way {
   readonly settings: HostSettings;
   readonly connector: Connector;
+  /** Told at which step a change has arrived. */
+  readonly step?: (step: Step) => void;
 }
 
 /** How to get to a host. Throws KeepaliveError (bad-input) for what ssh may not be given. */
@@ -95,7 +98,7 @@ export function wishOf(settings: HostSettings, side: Side): Wish | undefined {
  * Looks remembered within this process: check and diff of one phase follow each other at once and must not cost two
  * round trips. What an up does is guarded by fingerprints on the host, so an old look can only fail, not harm.
  */
-const looks = new Map<string, { readonly at: number; readonly facts: Promise<HostFacts> }>();
+const looks = new Map<string, { readonly at: number; readonly facts: Promise<HostFacts>; failed?: true }>();
 
 /** How long a look is good for, in milliseconds. */
 const LOOK_TTL_MS = 60_000;
@@ -108,19 +111,29 @@ export function forgetLooks(): void {
 const lookKey = (settings: HostSettings): string =>
   JSON.stringify([settings.local, settings.connection, settings.become, lookFor(settings)]);
 
-/** Facts of a host: fetched now, or remembered from a moment ago. */
-export function factsOf(way: Way, fresh = false): Promise<HostFacts> {
+/**
+ * Facts of a host: fetched now, or remembered from a moment ago. A look that failed is remembered only for those that
+ * do nothing but look (`failures`), who would otherwise wait for the same host again; before a change the host may answer.
+ */
+export function factsOf(way: Way, fresh = false, failures: "again" | "remembered" = "again"): Promise<HostFacts> {
   const look = lookFor(way.settings);
   const key = lookKey(way.settings);
   const known = looks.get(key);
-  if (!fresh && known !== undefined && performance.now() - known.at < LOOK_TTL_MS) return known.facts;
+  const usable = known !== undefined && (known.failed === undefined || failures === "remembered");
+  if (!fresh && usable && performance.now() - known.at < LOOK_TTL_MS) return known.facts;
   const facts = observe(way.connector, look);
-  const remembered = { at: performance.now(), facts };
+  const remembered: { at: number; facts: Promise<HostFacts>; failed?: true } = { at: performance.now(), facts };
   looks.set(key, remembered);
-  // A look that failed is not worth remembering: the host may answer the next time.
-  facts.catch(() => {
-    if (looks.get(key) === remembered) looks.delete(key);
-  });
+  facts.then(
+    // The time that it took does not count: a slow host would be looked at twice.
+    () => {
+      remembered.at = performance.now();
+    },
+    () => {
+      remembered.at = performance.now();
+      remembered.failed = true;
+    },
+  );
   return facts;
 }
 
@@ -128,7 +141,11 @@ export function factsOf(way: Way, fresh = false): Promise<HostFacts> {
 async function change(way: Way, transaction: TransactionPlan): Promise<Transacted> {
   const { confirmTimeout, verifyAs } = way.settings;
   try {
-    return await transact(way.connector, transaction, { confirmSeconds: confirmTimeout, verifyAs });
+    return await transact(way.connector, transaction, {
+      confirmSeconds: confirmTimeout,
+      verifyAs,
+      ...(way.step === undefined ? {} : { step: way.step }),
+    });
   } finally {
     looks.delete(lookKey(way.settings));
   }
@@ -138,7 +155,7 @@ async function change(way: Way, transaction: TransactionPlan): Promise<Transacte
 export async function planHost(settings: HostSettings, owner: string | undefined, fresh = false): Promise<HostPlan> {
   if (settings.unknown.length > 0) return { kind: "unknown", properties: settings.unknown };
   try {
-    const facts = await factsOf(wayTo(settings), fresh);
+    const facts = await factsOf(wayTo(settings), fresh, "remembered");
     return { kind: "looked", targets: plansOf(settings, facts, owner), openssh: opensshOf(facts) };
   } catch (error) {
     return { kind: "failed", failure: failureOf(error, settings.name) };
@@ -180,11 +197,12 @@ export interface Task {
 }
 
 /** Does one task; never rejects for what a host does. */
-export async function doHost(task: Task, owner: string): Promise<HostResult> {
+export async function doHost(task: Task, owner: string, step?: (step: Step) => void): Promise<HostResult> {
   const { settings, verb } = task;
   const base = { name: settings.name, states: [], openssh: "", places: [], notes: [] };
   try {
-    const way = wayTo(settings);
+    const way = { ...wayTo(settings), ...(step === undefined ? {} : { step }) };
+    step?.("observe");
     return await (verb === "apply" ? apply(way, owner) : remove(way, owner));
   } catch (error) {
     return { ...base, outcome: "failed", failure: failureOf(error, settings.name) };
@@ -195,21 +213,36 @@ export async function doHost(task: Task, owner: string): Promise<HostResult> {
 const AGAIN: readonly string[] = ["changed-meanwhile", "locked"];
 
 async function withRetries<T>(name: string, attempt: (fresh: boolean) => Promise<T>): Promise<T> {
-  for (let tries = 0; ; tries++) {
+  let lockedUntil: number | undefined;
+  for (let tries = 0; ; ) {
     try {
-      return await attempt(tries > 0);
+      return await attempt(tries > 0 || lockedUntil !== undefined);
     } catch (error) {
       const failure = failureOf(error, name);
-      if (!AGAIN.includes(failure.code) || tries >= 2) throw error;
-      await new Promise((resolve) => setTimeout(resolve, Math.min(failure.retryAfterSeconds ?? 0, 120) * 1000 + 200));
+      if (!AGAIN.includes(failure.code)) throw error;
+      if (failure.code === "locked") {
+        // Its holder says how long it may last at most; mostly it is over much sooner.
+        lockedUntil ??= performance.now() + Math.min((failure.retryAfterSeconds ?? 0) + 10, 900) * 1000;
+        if (performance.now() > lockedUntil) throw error;
+      } else if (++tries > 2) throw error;
+      await pause(failure.code === "locked" ? 1000 : 200);
     }
   }
+}
+
+/** Facts of a host on which no transaction is under way; what a crash left of one is first brought to its end. */
+async function settledFacts(way: Way, fresh: boolean): Promise<HostFacts> {
+  const facts = await factsOf(way, fresh);
+  const left = SIDES.filter((side) => wishOf(way.settings, side) !== undefined && facts[side]?.lock?.state === "stale");
+  if (left.length === 0) return facts;
+  for (const side of left) await settleLeftover(way.connector, side, facts[side]?.config ?? "");
+  return factsOf(way, true);
 }
 
 async function apply(way: Way, owner: string): Promise<HostResult> {
   const { settings, connector } = way;
   return withRetries(settings.name, async (fresh) => {
-    const facts = await factsOf(way, fresh);
+    const facts = await settledFacts(way, fresh);
     const plans = plansOf(settings, facts, owner);
     // Nothing is begun on a host where something is refused.
     for (const plan of plans) if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
@@ -223,6 +256,7 @@ async function apply(way: Way, owner: string): Promise<HostResult> {
       outcome: plans.some((plan) => plan.kind === "edit") ? "changed" : "unchanged",
       states: plans.map((plan) => (plan.kind === "edit" ? plan.after : plan.state)),
       openssh: opensshOf(facts),
+      places: plans.map((plan) => placeOf(facts, plan.state.side)),
       notes: plans.flatMap((plan) => (plan.kind === "edit" ? [...plan.notes, ...plan.left] : [])),
       ...(backup === undefined || backup === "" ? {} : { backup }),
     };
@@ -232,8 +266,9 @@ async function apply(way: Way, owner: string): Promise<HostResult> {
 async function remove(way: Way, owner: string): Promise<HostResult> {
   const { settings, connector } = way;
   return withRetries(settings.name, async (fresh) => {
-    const facts = await factsOf(way, fresh);
+    const facts = await settledFacts(way, fresh);
     const notes: string[] = [];
+    const places: string[] = [];
     let changed = false;
     for (const side of SIDES) {
       const wish = wishOf(settings, side);
@@ -242,7 +277,8 @@ async function remove(way: Way, owner: string): Promise<HostResult> {
       const plan = planRemoval(settings.name, target, facts.namespace, wish, owner);
       if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
       if (plan.kind === "notOurs") notes.push(`${side}: nothing was touched, ${plan.reason}`);
-      else if (plan.kind === "forget") {
+      else places.push(placeOf(facts, side));
+      if (plan.kind === "forget") {
         await takeOwnership(connector, plan.own);
         notes.push(...plan.left);
       } else if (plan.kind === "edit") {
@@ -255,21 +291,57 @@ async function remove(way: Way, owner: string): Promise<HostResult> {
   });
 }
 
+/** How far the work on a fleet has come. */
+export interface FleetProgress {
+  readonly total: number;
+  /** Hosts that are done with, the changed and failed ones included. */
+  readonly done: number;
+  readonly changed: number;
+  readonly failed: number;
+  /** Of the hosts under way the one that was begun first, and the step it is at. */
+  readonly slowest?: { readonly name: string; readonly step: Step };
+}
+
+/** What a caller may want of a fleet while it is worked on. */
+export interface FleetControl {
+  /** Told whenever something has moved on. */
+  readonly progress?: (progress: FleetProgress) => void;
+  /** Once aborted, no further host is started; what has begun on a host is finished or taken back. */
+  readonly signal?: AbortSignal;
+}
+
 /** Does all tasks: canaries first and alone, then the rest, `parallel` at a time; stops starting after `maxFailures`. */
 export async function doFleet(
   tasks: readonly Task[],
   rollout: RolloutSettings,
   owner: string,
-  progress: (result: HostResult) => void = () => {},
+  { progress, signal }: FleetControl = {},
 ): Promise<readonly HostResult[]> {
   const limit = pLimit(rollout.parallel);
   let failures = 0;
+  const counts = { total: tasks.length, done: 0, changed: 0, failed: 0 };
+  const underWay = new Map<string, Step>();
+  const tell = (): void => {
+    const [first] = underWay;
+    progress?.({ ...counts, ...(first === undefined ? {} : { slowest: { name: first[0], step: first[1] } }) });
+  };
   const run = (task: Task): Promise<HostResult> =>
     limit(async () => {
-      if (failures > rollout.maxFailures) return stoppedResult(task.settings.name);
-      const result = await doHost(task, owner);
-      if (result.outcome === "failed") failures += 1;
-      progress(result);
+      const { name } = task.settings;
+      if (signal?.aborted === true) return stoppedResult(name, "not tried, the run was cancelled");
+      if (failures > rollout.maxFailures) return stoppedResult(name);
+      const result = await doHost(task, owner, (step) => {
+        underWay.set(name, step);
+        tell();
+      });
+      underWay.delete(name);
+      counts.done += 1;
+      if (result.outcome === "changed") counts.changed += 1;
+      if (result.outcome === "failed") {
+        counts.failed += 1;
+        failures += 1;
+      }
+      tell();
       return result;
     });
   const canaries = await Promise.all(tasks.slice(0, rollout.canary).map(run));
@@ -279,7 +351,7 @@ export async function doFleet(
   return [...canaries, ...rest];
 }
 
-function stoppedResult(name: string): HostResult {
+function stoppedResult(name: string, reason = "not tried, the rollout had stopped after earlier failures"): HostResult {
   return {
     name,
     outcome: "stopped",
@@ -291,8 +363,10 @@ function stoppedResult(name: string): HostResult {
       code: "stopped",
       host: name,
       step: "connect",
-      reason: "not tried, the rollout had stopped after earlier failures",
-      remedy: "Mend those and run again; rollout.maxFailures says how many are borne",
+      reason,
+      remedy: reason.endsWith("cancelled")
+        ? "Run again: it goes on with these"
+        : "Mend those and run again; rollout.maxFailures says how many are borne",
     },
   };
 }

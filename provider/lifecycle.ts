@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { ObservedHost, ObservedSide, SshKeepaliveInputs } from "./args";
 import { describeFailure, type Failure, KeepaliveError, printable } from "./errors";
-import { doFleet, forgetLooks, type HostPlan, type HostResult, planFleet, type Task } from "./fleet";
+import { doFleet, type FleetControl, forgetLooks, type HostPlan, type HostResult, planFleet, type Task } from "./fleet";
 import { closeAgents } from "./host";
 import {
   type CheckFailure,
@@ -21,7 +21,7 @@ import {
 } from "./inputs";
 import { shown } from "./observe";
 import type { TargetState } from "./plan";
-import type { Side } from "./settings";
+import { OPTIONS, type Side, type ValueKind } from "./settings";
 import { groupFailures, planSummary, resultSummary } from "./summary";
 
 /** Property bags as the engine hands them over: secrets in clear, unknowns as the sentinel. */
@@ -76,8 +76,13 @@ export async function check(news: Bag, preview: boolean, report: Reporter): Prom
   if (failed.length > 0) return { failures: failed };
   const settings = hostSettings(inputs);
   for (const warning of inputWarnings(settings)) report.warn(`${listed(warning.hosts)}: ${warning.reason}`);
-  if (!preview) return { failures: [] };
+  return preview ? lookAhead(news, report) : { failures: [] };
+}
 
+/** What an up would do to inputs that {@link check} found nothing wrong with; writes nothing. */
+export async function lookAhead(news: Bag, report: Reporter): Promise<Checked> {
+  const inputs = inputsOf(news);
+  const settings = hostSettings(inputs);
   const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined);
   const refusedInputs = settings.flatMap((host) => inputFailures(host, plans.get(host.name), inputs));
   if (refusedInputs.length > 0) return { failures: refusedInputs };
@@ -164,9 +169,60 @@ export interface DiffAnswer {
 export async function diff(id: string, olds: Bag, news: Bag): Promise<DiffAnswer> {
   const inputs = inputsOf(news);
   if (news.pendingChanges !== undefined || !isDeepStrictEqual(inputsOf(olds), inputs)) return { changes: "unsure" };
+  const { options, other } = await drift(id, news);
+  return { changes: options.length > 0 || other };
+}
+
+/** One option whose value on a host is not the wanted one. */
+export interface DriftedOption {
+  /** The host's name in `hosts`. */
+  readonly host: string;
+  readonly side: Side;
+  /** The option's name as an input. */
+  readonly input: string;
+  /** Its value on the host, in the input's form: seconds, a count or a flag; text where it is none of these. */
+  readonly live: number | boolean | string;
+}
+
+/** All that an up would have to do. */
+export interface Drift {
+  readonly options: readonly DriftedOption[];
+  /** Whether anything else is to be done, or could not be seen: a host that is refused, unreachable or not known yet. */
+  readonly other: boolean;
+}
+
+/** What is not as wanted on the hosts. A look of this process a moment ago serves. */
+export async function drift(id: string | undefined, news: Bag): Promise<Drift> {
+  const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
-  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id);
-  return { changes: [...plans.values()].some((plan) => pendingLines(plan).length > 0) };
+  return driftOf(await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id));
+}
+
+function driftOf(plans: ReadonlyMap<string, HostPlan>): Drift {
+  const options = [...plans].flatMap(([host, plan]) =>
+    plan.kind !== "looked"
+      ? []
+      : plan.targets.flatMap(({ state }) =>
+          state.options.flatMap(({ option, value, wanted }): DriftedOption[] => {
+            const known = OPTIONS.find((o) => o.side === state.side && o.name === option);
+            if (known === undefined || wanted === undefined || value === wanted) return [];
+            return [{ host, side: state.side, input: known.input, live: inputValue(known.kind, value) }];
+          }),
+        ),
+  );
+  const other = [...plans.values()].some(
+    (plan) =>
+      pendingLines(plan).length > 0 &&
+      (plan.kind !== "looked" ||
+        plan.targets.some((t) => t.kind === "refused" || (t.kind === "edit" && t.drift.length === 0))),
+  );
+  return { options, other };
+}
+
+/** A canonical value of OpenSSH as a program would write it. */
+export function inputValue(kind: ValueKind, value: string): number | boolean | string {
+  if (kind === "flag") return value === "yes" ? true : value === "no" ? false : printable(value, 40);
+  return /^\d{1,10}$/.test(value) ? Number(value) : printable(value, 40);
 }
 
 /** The state after a create, update or read. */
@@ -179,26 +235,56 @@ export interface Applied {
 }
 
 /** Creates: a new id, and every host brought to what is wanted. */
-export async function create(news: Bag, report: Reporter): Promise<Applied> {
-  return applyAll(`ssh-keepalive-${randomBytes(8).toString("hex")}`, undefined, news, report);
+export async function create(news: Bag, report: Reporter, control: FleetControl = {}): Promise<Applied> {
+  return applyAll(newId(), undefined, news, report, control);
+}
+
+/** A resource's id: random, so that a host can tell by whom it is managed. */
+export function newId(): string {
+  return `ssh-keepalive-${randomBytes(8).toString("hex")}`;
 }
 
 /** Updates: hosts as the new inputs want them, and what is no longer managed put back. */
-export async function update(id: string, olds: Bag, news: Bag, report: Reporter): Promise<Applied> {
-  return applyAll(id, olds, news, report);
+export async function update(
+  id: string,
+  olds: Bag,
+  news: Bag,
+  report: Reporter,
+  control: FleetControl = {},
+): Promise<Applied> {
+  return applyAll(id, olds, news, report, control);
 }
 
-async function applyAll(id: string, olds: Bag | undefined, news: Bag, report: Reporter): Promise<Applied> {
+let changesUnderWay = 0;
+
+/** Agents hold keys for all resources of this process: they end with the last that works with them. */
+async function withAgents<T>(work: () => Promise<T>): Promise<T> {
+  changesUnderWay += 1;
+  try {
+    return await work();
+  } finally {
+    changesUnderWay -= 1;
+    if (changesUnderWay === 0) closeAgents();
+  }
+}
+
+async function applyAll(
+  id: string,
+  olds: Bag | undefined,
+  news: Bag,
+  report: Reporter,
+  control: FleetControl,
+): Promise<Applied> {
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
   const rollout = rolloutSettings(inputs, settings.length);
   const tasks = settings.map((host): Task => ({ settings: host, verb: "apply" }));
   const removals = olds === undefined ? [] : noLongerManaged(inputsOf(olds), settings);
-  try {
-    const applied = await doFleet(tasks, rollout, id);
+  return withAgents(async () => {
+    const applied = await doFleet(tasks, rollout, id, control);
     // After the others: a host that goes must not hold up one that stays, and may share its connection.
-    const removed = await doFleet(removals, { ...rollout, canary: 0, maxFailures: removals.length }, id);
-    const results = await again(tasks, applied, removed, rollout, id);
+    const removed = await doFleet(removals, { ...rollout, canary: 0, maxFailures: removals.length }, id, control);
+    const results = await again(tasks, applied, removed, rollout, id, control);
     const observed: Record<string, ObservedHost> = {};
     const before = (olds?.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
     for (const result of results) observed[result.name] = observedAfter(result, before[result.name]);
@@ -218,9 +304,7 @@ async function applyAll(id: string, olds: Bag | undefined, news: Bag, report: Re
     const failures = groupFailures(failed.flatMap((r) => (r.failure === undefined ? [] : [r.failure])));
     const outputs = { ...inputs, hosts: { ...inputs.hosts, ...kept }, observed: bounded(observed) };
     return { id, outputs, failures };
-  } finally {
-    closeAgents();
-  }
+  });
 }
 
 /**
@@ -233,8 +317,9 @@ async function again(
   removed: readonly HostResult[],
   rollout: RolloutSettings,
   id: string,
+  control: FleetControl,
 ): Promise<readonly HostResult[]> {
-  const undone = new Set(removed.filter((r) => r.outcome === "changed").flatMap((r) => r.places));
+  const undone = new Set(removed.flatMap((r) => r.places));
   const struck = applied.filter((r) => r.failure === undefined && r.places.some((place) => undone.has(place)));
   if (struck.length === 0) return applied;
   const names = new Set(struck.map((r) => r.name));
@@ -243,6 +328,7 @@ async function again(
     tasks.filter((task) => names.has(task.settings.name)),
     { ...rollout, canary: 0 },
     id,
+    control,
   );
   return applied.map((r) => redone.find((other) => other.name === r.name) ?? r);
 }
@@ -281,15 +367,16 @@ function targetKey(host: HostSettings, side: Side): string {
  * Deletes: on every host undoes what `id` still owns. Throws a KeepaliveError when a host could not be done; what was
  * done stays done and is found so the next time.
  */
-export async function remove(id: string, olds: Bag, report: Reporter): Promise<void> {
+export async function remove(id: string, olds: Bag, report: Reporter, control: FleetControl = {}): Promise<void> {
   const inputs = inputsOf(olds);
   const settings = hostSettings(inputs);
   const rollout = rolloutSettings(inputs, settings.length);
-  try {
+  return withAgents(async () => {
     const results = await doFleet(
       settings.map((host) => ({ settings: host, verb: "remove" })),
       { ...rollout, canary: 0, maxFailures: settings.length },
       id,
+      control,
     );
     for (const result of results) {
       for (const note of result.notes) report.info(`${printable(result.name)}: ${shown(note)}`);
@@ -303,26 +390,30 @@ export async function remove(id: string, olds: Bag, report: Reporter): Promise<v
       reason: `${failures.length} of ${results.length} hosts could not be put back: ${groupFailures(failures).join("; ")}`,
       remedy: "Mend those and run again; the others are done. `pulumi state delete` gives up on them",
     });
-  } finally {
-    closeAgents();
-  }
+  });
+}
+
+/** The state after a read. */
+export interface ReadBack extends Applied {
+  readonly drift: Drift;
 }
 
 /** Reads: looks at every host and records what is there; the inputs stay as they are. */
-export async function read(id: string, olds: Bag): Promise<Applied> {
+export async function read(id: string, olds: Bag): Promise<ReadBack> {
   const inputs = inputsOf(olds);
   const settings = hostSettings(inputs);
   const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, true);
   const before = (olds.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
   const observed: Record<string, ObservedHost> = {};
   for (const [name, plan] of plans) observed[name] = observedPlan(plan, before[name]);
-  return { id, outputs: { ...inputs, observed: bounded(observed) }, failures: [] };
+  return { id, outputs: { ...inputs, observed: bounded(observed) }, failures: [], drift: driftOf(plans) };
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // observed
 
-function observedPlan(plan: HostPlan, before: ObservedHost | undefined): ObservedHost {
+/** What one look at a host told; `before` is what was known of it. */
+export function observedPlan(plan: HostPlan, before: ObservedHost | undefined): ObservedHost {
   const backup = before?.backup === undefined ? {} : { backup: before.backup };
   switch (plan.kind) {
     case "unknown":

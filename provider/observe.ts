@@ -34,6 +34,12 @@ export interface FileFacts {
   readonly sum?: string;
 }
 
+/**
+ * What starts sshd at boot: `none`, nothing will; `other`, something for which no boot guard is known
+ * (scripts/service.sh).
+ */
+export type ServiceManager = "none" | "systemd" | "openrc" | "sysvinit" | "other";
+
 /** The listening sshd that serves us. */
 export interface DaemonFacts {
   readonly pid: string;
@@ -43,22 +49,29 @@ export interface DaemonFacts {
   readonly identity: string;
   /** The main file it was started with. */
   readonly config: string;
+  /** The same behind links. */
+  readonly realConfig: string;
   readonly argv: readonly string[];
   /** Those of its arguments that also matter to `sshd -T`: -o, -h, -p, -c. */
   readonly args: readonly string[];
   readonly pidfile: string;
-  readonly manager: "none" | "systemd";
+  readonly manager: ServiceManager;
   readonly unit: string;
+  /** Its listening systemd socket unit with Accept=no; empty when there is none. */
+  readonly socket: string;
   /** How its manager makes it read its files: a socket-activated daemon does not survive a reload. */
   readonly activation: "reload" | "restart";
   /** Files and Include folders changed after it last read its files; undefined when that cannot be told. */
   readonly changedSince?: readonly string[];
 }
 
-/** A transaction under way or left over on the host. */
+/** A transaction under way on the host (`live`), or what is left of one that nobody looks after any more (`stale`). */
 export interface LockFacts {
+  readonly state: "live" | "stale";
+  /** Who took it, for people. */
   readonly who: string;
-  readonly armed: boolean;
+  /** Seconds that a live one may last. */
+  readonly leftSeconds: number;
 }
 
 /** What was seen of one side's configuration. */
@@ -66,6 +79,8 @@ export interface TargetFacts {
   readonly side: Side;
   /** Path of the main file. */
   readonly config: string;
+  /** The same behind links. */
+  readonly realConfig: string;
   readonly chain: Chain;
   readonly files: ReadonlyMap<string, FileFacts>;
   /** Include pattern → whether its folder can be written, where the pattern names one folder. */
@@ -83,8 +98,8 @@ export interface TargetFacts {
   /** The program is not there: this name was looked for. */
   readonly missingProgram?: string;
   readonly daemon?: DaemonFacts;
-  /** Each connection starts its own sshd (inetd, ssh.socket with Accept=yes). */
-  readonly perConnection: boolean;
+  /** Each connection starts its own sshd (inetd, ssh.socket with Accept=yes): what starts that. */
+  readonly perConnection?: ServiceManager;
   /** Several daemons use this file; which is meant cannot be told. */
   readonly severalDaemons?: string;
   /** `uid:gid` of the user whose file it is; absent for system-wide files. */
@@ -125,7 +140,7 @@ export interface HostFacts {
 
 /** Looks at a host. Rejects with a KeepaliveError when it cannot be reached or answers something else. */
 export async function observe(connector: Connector, look: Look): Promise<HostFacts> {
-  const data: [string, string][] = [];
+  const data: [string, string][] = connector.kind === "local" ? [["local", "yes"]] : [];
   if (look.server !== undefined) {
     data.push(["server", "yes"]);
     if (look.server.configPath !== undefined) data.push(["server_config", bytesOf(look.server.configPath)]);
@@ -137,7 +152,7 @@ export async function observe(connector: Connector, look: Look): Promise<HostFac
     if (look.client.user !== undefined) data.push(["client_user", look.client.user]);
     for (const probe of look.client.probes) data.push(["probe", probe]);
   }
-  const answer = await connector.run({ name: "observe", text: observeScript(), data });
+  const answer = await connector.run({ name: "observe", text: observeScript(), data, step: "observe" });
   return readFacts(connector.name, answer);
 }
 
@@ -277,6 +292,7 @@ function readTarget(section: Section, home: string): TargetFacts {
   return {
     side,
     config,
+    realConfig: get("config.real") ?? config,
     chain: readChain(tree),
     files,
     folders,
@@ -287,7 +303,7 @@ function readTarget(section: Section, home: string): TargetFacts {
     ...optional("matchExec", get("ssh.matchexec")),
     ...optional("missingProgram", get("sshd.missing") ?? get("ssh.missing")),
     ...(daemon === undefined ? {} : { daemon }),
-    perConnection: get("daemon.perconnection") !== undefined,
+    ...(get("daemon.perconnection") === undefined ? {} : { perConnection: managerOf(get("daemon.manager")) }),
     ...optional("severalDaemons", get("daemon.several")),
     ...optional("owner", get("client.owner")),
     ...optional("noUser", get("client.nouser")),
@@ -296,10 +312,19 @@ function readTarget(section: Section, home: string): TargetFacts {
     ...optional("loadedIdentity", get("target.loaded")?.trim()),
     ...(lock === undefined
       ? {}
-      : { lock: { who: lock.split("\n")[3] ?? "someone", armed: get("target.armed") !== undefined } }),
+      : {
+          lock: {
+            state: lock === "stale" ? ("stale" as const) : ("live" as const),
+            who: get("target.lock.who") ?? "someone",
+            leftSeconds: Number(get("target.lock.left") ?? "1"),
+          },
+        }),
     ...optional("last", get("target.last")),
   };
 }
+
+const managerOf = (said: string | undefined): ServiceManager =>
+  said === "systemd" || said === "openrc" || said === "sysvinit" || said === "other" ? said : "none";
 
 function readDaemon(
   get: (name: string) => string | undefined,
@@ -313,11 +338,13 @@ function readDaemon(
     start: get("daemon.start") ?? "",
     identity: get("daemon.identity") ?? "",
     config: get("daemon.config") ?? "",
+    realConfig: get("daemon.realconfig") ?? "",
     argv: (get("daemon.argv") ?? "").split("\n").filter((word) => word !== ""),
     args: all("daemon.arg"),
     pidfile: get("daemon.pidfile") ?? "",
-    manager: get("daemon.manager") === "systemd" ? "systemd" : "none",
+    manager: managerOf(get("daemon.manager")),
     unit: get("daemon.unit") ?? "",
+    socket: get("daemon.socket") ?? "",
     activation: get("daemon.activation") === "restart" ? "restart" : "reload",
     ...(loaded === "pidfile" || loaded === "start" ? { changedSince: all("daemon.newer") } : {}),
   };

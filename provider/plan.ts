@@ -14,7 +14,7 @@ import {
 } from "./config";
 import type { ByteString, Chain, EditPlan, Effective, Placement, Tree } from "./config/types";
 import { type ErrorCode, type Failure, printable, type Step } from "./errors";
-import { type DaemonFacts, type FileFacts, shown, sumOf, type TargetFacts } from "./observe";
+import { type DaemonFacts, type FileFacts, type ServiceManager, shown, sumOf, type TargetFacts } from "./observe";
 import { fingerprint, type OwnershipRecord, readRecord, writeRecord } from "./record";
 import { checkIdle, LATE_PROBE_SECONDS, lateProbeWarning, parseVersion, timing } from "./semantics";
 import { type Option, optionsOf, type Side, type Values } from "./settings";
@@ -84,6 +84,8 @@ export interface TransactionPlan {
   readonly config: string;
   readonly exe: string;
   readonly daemon?: DaemonFacts;
+  /** What starts an sshd for each connection, where that is so. */
+  readonly perConnection?: ServiceManager;
   readonly changes: readonly FileChange[];
   /** Every file of the chain as seen: [path, "CRC SIZE" | "absent -"]. */
   readonly seen: readonly (readonly [path: string, sum: string])[];
@@ -156,6 +158,8 @@ export function planTarget(
     failure: { code, host, step, reason, remedy },
   });
 
+  const underWay = lockFailure(host, facts);
+  if (underWay !== undefined) return { kind: "refused", state, drift, failure: underWay };
   const broken = whatIsBroken(facts, wish);
   if (broken !== undefined) return refused(broken.code, broken.reason, broken.remedy);
   const idle = tooLateForIdle(facts, wish, state);
@@ -205,6 +209,8 @@ export function planRemoval(
   owner: string,
 ): RemovalPlan {
   const state = readState(facts, wish);
+  const underWay = lockFailure(host, facts);
+  if (underWay !== undefined) return { kind: "refused", state, drift: [], failure: underWay };
   const record = readRecord(facts.record, facts.config);
   if (record === undefined) return { kind: "notOurs", reason: "the host remembers no edits of ours" };
   if (record.owner !== owner) return { kind: "notOurs", reason: "another resource manages it now" };
@@ -309,6 +315,7 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       config: facts.config,
       exe: facts.exe,
       ...(facts.daemon === undefined ? {} : { daemon: facts.daemon }),
+      ...(facts.perConnection === undefined ? {} : { perConnection: facts.perConnection }),
       changes,
       seen: [
         ...[...facts.files.values()]
@@ -447,6 +454,28 @@ function driftLines(state: TargetState): string[] {
   });
 }
 
+/** What stands there now may be gone in a moment: the files of a transaction that is not over say nothing. */
+function lockFailure(host: string, facts: TargetFacts): Failure | undefined {
+  const { lock } = facts;
+  if (lock === undefined) return undefined;
+  return lock.state === "live"
+    ? {
+        code: "locked",
+        host,
+        step: "observe",
+        reason: `another transaction, by ${shown(lock.who, 100)}, is under way for ${lock.leftSeconds} s at most`,
+        remedy: "Nothing to do: an up waits for its end",
+        retryAfterSeconds: lock.leftSeconds,
+      }
+    : {
+        code: "locked",
+        host,
+        step: "observe",
+        reason: `a transaction by ${shown(lock.who, 100)} was cut off and nobody looks after it`,
+        remedy: "Run `pulumi up`: it first brings that one to its end",
+      };
+}
+
 /** Why a host's configuration cannot be worked on as it stands. */
 function whatIsBroken(facts: TargetFacts, wish: Wish): { code: ErrorCode; reason: string; remedy: string } | undefined {
   if (facts.noUser !== undefined) {
@@ -469,6 +498,14 @@ function whatIsBroken(facts: TargetFacts, wish: Wish): { code: ErrorCode; reason
       code: "daemon",
       reason: `several sshd processes fit (pids ${printable(facts.severalDaemons, 100)})`,
       remedy: "Name the file of the one you mean with server.configPath",
+    };
+  }
+  const { daemon } = facts;
+  if (daemon !== undefined && daemon.realConfig !== "" && daemon.realConfig !== facts.realConfig) {
+    return {
+      code: "daemon",
+      reason: `the sshd that serves this login reads ${shown(daemon.config)}, not ${shown(facts.config)}`,
+      remedy: "Leave server.configPath out, or connect to the port of the daemon that reads that file",
     };
   }
   const main = facts.files.get(facts.config);

@@ -5,7 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname, userInfo } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
-import { type ErrorCode, type Failure, isKeepaliveError, KeepaliveError, type Step } from "./errors";
+import { ERROR_CODES, type ErrorCode, type Failure, isKeepaliveError, KeepaliveError, type Step } from "./errors";
 import {
   type Answer,
   type Connector,
@@ -17,6 +17,7 @@ import {
 } from "./host";
 import { bytesOf, shown, sumOf } from "./observe";
 import type { Own, TransactionPlan } from "./plan";
+import type { Side } from "./settings";
 
 /** How a transaction is to be confirmed. */
 export interface ConfirmOptions {
@@ -24,6 +25,8 @@ export interface ConfirmOptions {
   readonly confirmSeconds: number;
   /** Further users who must be able to log in before it is confirmed. */
   readonly verifyAs: readonly string[];
+  /** Told at which step it has arrived. */
+  readonly step?: (step: Step) => void;
 }
 
 /** What a confirmed transaction left on the host. */
@@ -47,7 +50,15 @@ export async function transact(
   options: ConfirmOptions,
 ): Promise<Transacted> {
   const txid = randomBytes(8).toString("hex");
-  await arm(connector, plan, txid, options);
+  options.step?.("validate");
+  try {
+    await arm(connector, plan, txid, options);
+  } catch (error) {
+    // The connection broke while the host was at it: it may be armed, or not.
+    if (!isKeepaliveError(error) || !["timeout", "protocol"].includes(error.failure.code)) throw error;
+    throw await withAftermath(connector, plan, txid, performance.now(), error.failure);
+  }
+  options.step?.("verify");
   const until = performance.now() + options.confirmSeconds * 1000;
   // Only a server's connection is at stake; a client's file is confirmed over the connection at hand.
   const login = plan.side === "server" && connector.kind === "ssh";
@@ -60,6 +71,27 @@ export async function transact(
   }
 }
 
+/**
+ * Brings to its end what a crash left of an earlier transaction: the old state, or the new one where that had been
+ * confirmed. Rejects with code `locked` while someone works on it.
+ */
+export async function settleLeftover(connector: Connector, side: Side, config: string): Promise<void> {
+  const answer = await connector.run({
+    name: "transaction",
+    text: transactionScript(),
+    data: [
+      ["txid", randomBytes(8).toString("hex")],
+      ["side", side],
+      ["config", config],
+      ["controller", bytesOf(controllerName())],
+      ["tidy", "yes"],
+    ],
+    timeoutMs: ARM_TIMEOUT_MS,
+    step: "arm",
+  });
+  if (value(answer, "tidied") === undefined) throw refusal(connector, answer);
+}
+
 /** Writes the record of a configuration that needs no edit, or takes it away. */
 export async function takeOwnership(connector: Connector, own: Own): Promise<void> {
   const answer = await connector.run({
@@ -69,19 +101,23 @@ export async function takeOwnership(connector: Connector, own: Own): Promise<voi
       ["side", own.side],
       ["config", own.config],
       ["txid", randomBytes(8).toString("hex")],
+      ["controller", bytesOf(controllerName())],
       ["before", own.before],
-      ...(own.record === null ? [] : [["record", own.record] as const]),
+      ...(own.record === null ? [] : [["record", own.record] as const, ["recordsum", sumOf(own.record)] as const]),
       ...(own.identity === undefined ? [] : [["identity", own.identity] as const]),
     ],
   });
   const failed = value(answer, "failed");
   if (failed !== undefined) {
+    const code = (value(answer, "failed.code") ?? "not-writable") as ErrorCode;
     throw new KeepaliveError({
-      code: failed.startsWith("another transaction") ? "locked" : "not-writable",
+      code,
       host: connector.name,
       step: "confirm",
       reason: shown(failed),
-      remedy: "Nothing was changed: run again, or make the state folder writable",
+      remedy: remedyOf(code),
+      aftermath: "nothing was changed",
+      ...retryAfter(answer),
     });
   }
 }
@@ -92,18 +128,28 @@ async function arm(connector: Connector, plan: TransactionPlan, txid: string, op
     text: transactionScript(),
     data: armData(connector, plan, txid, options),
     timeoutMs: ARM_TIMEOUT_MS,
+    step: "arm",
   });
-  if (value(answer, "armed") === txid) return;
+  if (value(answer, "armed") !== txid) throw refusal(connector, answer);
+}
+
+const retryAfter = (answer: Answer): { retryAfterSeconds?: number } => {
+  const seconds = Number(value(answer, "locked.seconds") ?? "0");
+  return seconds > 0 ? { retryAfterSeconds: seconds } : {};
+};
+
+/** The error for an answer of the transaction script that refuses. */
+function refusal(connector: Connector, answer: Answer): KeepaliveError {
   const code = (value(answer, "failed.code") ?? "protocol") as ErrorCode;
   const step = (value(answer, "failed.step") ?? "arm") as Step;
-  throw new KeepaliveError({
+  return new KeepaliveError({
     code,
     host: connector.name,
     step,
     reason: shown(value(answer, "failed.reason") ?? "the host did not say that it is armed", 900),
     remedy: remedyOf(code),
     aftermath: "nothing was changed",
-    ...(code === "locked" ? { retryAfterSeconds: Number(value(answer, "locked.seconds") ?? "1") } : {}),
+    ...retryAfter(answer),
   });
 }
 
@@ -128,17 +174,22 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
     add("identity", d.identity);
     add("manager", d.manager);
     add("unit", d.unit);
+    add("socket", d.socket);
     add("pidfile", d.pidfile);
     add("activation", d.activation);
     add("sshd.arg", ...d.args);
     add("daemon.argv", ...d.argv);
   }
+  if (plan.perConnection !== undefined) add("manager", plan.perConnection);
   if (plan.side === "client" || connector.kind === "local") add("local", "yes");
   if (plan.allowNoBootGuard) add("noguard", "yes");
   if (plan.user !== undefined) add("client_user", plan.user);
   if (plan.owner !== undefined) add("owner", plan.owner);
   if (plan.reload !== undefined) add("reload", ...plan.reload.map(bytesOf));
-  if (plan.record !== null) add("record", plan.record);
+  if (plan.record !== null) {
+    add("record", plan.record);
+    add("recordsum", sumOf(plan.record));
+  }
   add("want", ...plan.expect);
   add("spec", ...plan.specs);
   add("unchanged", ...plan.seen.map(([path, sum]) => `${sum} ${path}`));
@@ -188,6 +239,7 @@ async function verify(
       text: confirmScript(),
       data: [...confirmData(plan, txid), ...(login ? [] : [["local", "yes"] as const]), ...extra],
       timeoutMs: 30_000,
+      step: "verify" as const,
     };
     return login ? connector.runInNewLogin(script) : connector.run(script);
   };
@@ -267,16 +319,17 @@ function outcomeFailure(connector: Connector, outcome: string, answer: Answer): 
       "the new login was served by another sshd than the one whose files were changed",
     );
   }
-  const [step = "", ...why] = (value(answer, "failure") ?? "").split("\n");
+  const [what = "", ...why] = (value(answer, "failure") ?? "").split("\n");
+  const [step = "", code = ""] = what.split(" ");
   const steps: readonly string[] = ["arm", "install", "activate", "verify", "confirm"];
   if (steps.includes(step)) {
-    const codes: Partial<Record<string, ErrorCode>> = { arm: "supervisor", install: "install", activate: "activate" };
-    return failed(connector, step as Step, codes[step] ?? "verify", shown(why.join(" ").trim(), 600));
+    const known = (ERROR_CODES as readonly string[]).includes(code) ? (code as ErrorCode) : "verify";
+    return failed(connector, step as Step, known, shown(why.join(" ").trim(), 600));
   }
   return failed(connector, "verify", "verify", `the host says: ${shown(outcome, 300)}`);
 }
 
-/** Adds what became of the host: waits until its own revert must be over and asks. */
+/** Gives the transaction up, where the host can still be reached, and adds what became of it. */
 async function withAftermath(
   connector: Connector,
   plan: TransactionPlan,
@@ -284,7 +337,7 @@ async function withAftermath(
   deadline: number,
   failure: Failure,
 ): Promise<KeepaliveError> {
-  const giveUp = deadline + 35_000;
+  const giveUp = Math.max(deadline, performance.now()) + 35_000;
   let outcome = "";
   let asked = 0;
   while (performance.now() < giveUp) {
@@ -292,7 +345,7 @@ async function withAftermath(
       const answer = await connector.run({
         name: "confirm",
         text: confirmScript(),
-        data: [...confirmData(plan, txid), ["ask", "yes"], ["local", "yes"], ["wait", "1"]],
+        data: [...confirmData(plan, txid), ["ask", "yes"], ["giveup", "yes"], ["local", "yes"], ["wait", "1"]],
         timeoutMs: 10_000,
       });
       outcome = value(answer, "outcome") ?? "";
@@ -304,7 +357,7 @@ async function withAftermath(
       if (performance.now() > deadline && asked > 3) break;
     }
     const left = deadline - performance.now();
-    await pause(asked > 0 && left > 0 ? left + 500 : 1000);
+    await pause(asked > 0 && left > 0 ? left + 500 : 200);
   }
   const aftermath = outcome.startsWith("reverted")
     ? outcome === "reverted"
@@ -330,11 +383,13 @@ function remedyOf(code: ErrorCode): string {
     case "validate":
       return "Look at the named lines on the host; nothing was touched";
     case "boot-guard":
-      return "Make /etc/systemd/system writable, or accept the risk with allowNoBootGuard";
+      return "Make it possible, or accept the risk of a reboot before the confirmation with allowNoBootGuard";
     case "supervisor":
       return "See that processes may outlive a logout there (loginctl enable-linger, KillUserProcesses), or use become";
     case "not-writable":
       return "Make room or give the right to write, and run again";
+    case "foreign-edit":
+      return "Look at that change, reload sshd yourself if it is right, and run again";
     case "activate":
     case "install":
     case "verify":

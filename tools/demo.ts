@@ -5,7 +5,6 @@
  */
 import { existsSync } from "node:fs";
 import { constants } from "node:os";
-import { join } from "node:path";
 import type { Outcome } from "../tests/support/engine";
 import type { LightHost } from "../tests/support/lightHost";
 import { makeTempFolder, type TempFolder } from "../tests/support/tempFolder";
@@ -147,7 +146,7 @@ async function previewFindsTheChangeMadeByHand(play: Play): Promise<string> {
 }
 
 async function upHealsIt(play: Play): Promise<string> {
-  const { screen, stage } = play;
+  const { screen } = play;
   const up = await pulumi(play, "up");
   screen.quote(excerpt(up.stdout, /^Diagnostics:/, /^Outputs:/));
   succeeds(play, up);
@@ -202,11 +201,12 @@ async function destroyPutsEveryByteBack(play: Play): Promise<string> {
   const what = `all ${count} files are as at the start: bytes, owner and mode; none is left over`;
   nothingDiffers(play, what, start.files, configurationOf(stage));
   nothingDiffers(play, "and so is what OpenSSH makes of them", start.keepalives, await keepalivesOf(stage));
-  // The body of the key; all versions of the state are still in the backend's history.
+  // The body of the key; every version of the state is still in the backend's history, in the project's folder.
   const key = stage.privateKey.split("\n").filter((line) => line !== "" && !line.startsWith("-----"));
-  const stored = [...snapshot(join(stage.project.dir, ".state")).values(), ...play.printed];
-  const found = stored.filter((text) => key.some((line) => text.includes(line)));
-  screen.check("the private key was in nothing that Pulumi printed or stored", key.length > 0 && found.length === 0);
+  const folders = [stage.project.dir, ...stage.servers.map(({ stateDir }) => stateDir)];
+  const texts = [...play.printed, ...folders.flatMap((folder) => [...snapshot(folder).values()])];
+  const found = texts.filter((text) => key.some((line) => text.includes(line)));
+  screen.check("the private key is in nothing that was printed or stored", key.length > 0 && found.length === 0);
   return `${count} files identical; the key never printed nor stored`;
 }
 
@@ -285,13 +285,17 @@ async function setTheStage(screen: Screen, folder: TempFolder): Promise<Play> {
   return { screen, stage, start, printed: [] };
 }
 
+/** Ends what outlives a call of Pulumi: connections kept for the next one, and the servers. */
+async function endAll(stage: Stage): Promise<void> {
+  await endSharedConnections(stage);
+  await Promise.all(stage.servers.map((server) => server.stop()));
+}
+
 /** Ends all that was started, in order, and checks that nothing of it is left and nothing else was touched. */
 async function clearTheStage({ screen, stage }: Play, folder: TempFolder, before: Snapshot): Promise<string> {
-  const connections = await endSharedConnections(stage);
-  await Promise.all(stage.servers.map((server) => server.stop()));
+  await endAll(stage);
   const left = await processesOf(folder);
-  const ended = `${connections} shared connections and ${stage.servers.length} sshd ended`;
-  screen.check(`${ended}, no process is left`, left.length === 0, () => left.join("\n"));
+  screen.check("no process is left: engine, ssh, agent, supervisor or sshd", left.length === 0, () => left.join("\n"));
   await folder.remove();
   screen.check(`${folder.path} is gone`, !existsSync(folder.path));
   const touched = differing(before, thisMachine());
@@ -316,9 +320,14 @@ async function showEverything(screen: Screen, folder: TempFolder, title: (text: 
   const opening = "Four servers and this machine, as they were set up (seconds between probes x unanswered ones)";
   const { result: play, seconds } = await timed(opening, () => setTheStage(screen, folder));
   rows.push({ step: "start", proven: `${play.stage.servers.length} real sshd, a real Pulumi project`, seconds });
-  for (const [index, { step, show }] of STEPS.entries()) {
-    const shown = await timed(`${index + 1}. ${step}`, () => show(play));
-    rows.push({ step: `${index + 1}. ${step}`, proven: shown.result, seconds: shown.seconds });
+  try {
+    for (const [index, { step, show }] of STEPS.entries()) {
+      const shown = await timed(`${index + 1}. ${step}`, () => show(play));
+      rows.push({ step: `${index + 1}. ${step}`, proven: shown.result, seconds: shown.seconds });
+    }
+  } catch (error) {
+    await endAll(play.stage);
+    throw error;
   }
   const end = await timed("Clean-up", () => clearTheStage(play, folder, before));
   rows.push({ step: "clean-up", proven: end.result, seconds: end.seconds });
@@ -345,7 +354,7 @@ async function main(): Promise<number> {
   try {
     const signal = await Promise.race([everything, interruption()]);
     if (signal === undefined) return 0;
-    screen.line(`\n${signal} during "${during}": cleaning up`);
+    screen.heading(`${signal} during "${during}": cleaning up`);
     return 128 + constants.signals[signal];
   } catch (error) {
     screen.failure(error, during);

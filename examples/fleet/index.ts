@@ -8,7 +8,9 @@ const fleet = new SshKeepalive("fleet", {
   hosts: config.requireObject<Record<string, HostArgs>>("hosts"),
   connection: {
     user: config.get("user") || undefined,
-    privateKey: config.get("deployKey") ? config.requireSecret("deployKey") : undefined,
+    // Without it the keys that `ssh HOST` would offer. An optional secret cannot be declared in Pulumi.yaml:
+    // `pulumi config set --secret deployKey < FILE`.
+    privateKey: config.getSecret("deployKey"),
   },
   become: config.requireBoolean("sudo") ? { user: "root" } : undefined,
   server: {

@@ -9,8 +9,9 @@ const keepalive = new SshKeepalive("keepalive", {
     server: {
       host: config.require("host"),
       port: config.requireNumber("port"),
-      // What is left out is what `ssh HOST` would use: user, keys, known_hosts, jump host.
-      privateKey: config.get("privateKey") ? config.requireSecret("privateKey") : undefined,
+      // What is left out is what `ssh HOST` would use: user, keys, known_hosts, jump host. An optional secret cannot be
+      // declared in Pulumi.yaml: `pulumi config set --secret privateKey < FILE`.
+      privateKey: config.getSecret("privateKey"),
       hostKey: config.get("hostKey") || undefined,
     },
   },

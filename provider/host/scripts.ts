@@ -20,17 +20,17 @@ function compose(...parts: readonly string[]): string {
 }
 
 /** Looks at a host, read only. */
-export const observeScript = (): string => compose("host", "observe");
+export const observeScript = (): string => compose("host", "service", "observe");
 
 /** Takes the lock, stages, validates, arms. */
-export const transactionScript = (): string => compose("host", "supervisor", "judge", "transaction");
+export const transactionScript = (): string => compose("host", "service", "supervisor", "judge", "transaction");
 
 /** Verifies in a new login and confirms; or asks how a transaction ended. */
-export const confirmScript = (): string => compose("host", "supervisor", "confirm");
+export const confirmScript = (): string => compose("host", "service", "supervisor", "confirm");
 
 /** Takes ownership where nothing is to be edited. */
-export const ownScript = (): string => compose("host", "supervisor", "own");
+export const ownScript = (): string => compose("host", "service", "supervisor", "own");
 
 /** What is staged on the host and run there as `sh run.sh VERB FOLDER`: supervise, inside, recover, guard. */
 export const stagedScript = (): string =>
-  `LC_ALL=C\nexport LC_ALL\nPATH="\${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"\numask 077\nset -u\n${compose("host", "supervisor", "judge")}\n"$@"\n`;
+  `LC_ALL=C\nexport LC_ALL\nPATH="\${PATH:-/usr/bin:/bin}:/usr/sbin:/sbin"\numask 077\nset -u\n${compose("host", "service", "supervisor", "judge")}\n"$@"\n`;

@@ -140,7 +140,7 @@ function failureOf(error: ServiceError): Omit<Extract<Reply, { kind: "error" }>,
     message,
     partial: {
       id: String(failed.getId?.()),
-      properties: (failed.getProperties?.() as { toJavaScript(): Bag }).toJavaScript(),
+      properties: (failed.getProperties?.() as { toJavaScript(): Bag } | undefined)?.toJavaScript() ?? {},
       reasons: failed.getReasonsList?.() as string[],
     },
   };

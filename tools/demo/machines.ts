@@ -39,14 +39,19 @@ export const MACHINES: readonly Machine[] = [
     name: "rhel-1",
     like: "minimal RHEL, 50-redhat.conf",
     files: ({ dir, head }) => ({
-      sshd_config: `${head}# To modify the system-wide sshd configuration, create a *.conf file under the drop-in folder\nInclude ${dir}/sshd_config.d/*.conf\n\nClientAliveInterval 600\nClientAliveCountMax 1\n`,
+      sshd_config: `${head}# To change settings, create a *.conf file in the folder that is included here.
+Include ${dir}/sshd_config.d/*.conf
+
+ClientAliveInterval 600
+ClientAliveCountMax 1
+`,
       "sshd_config.d/50-redhat.conf":
         "SyslogFacility AUTHPRIV\nGSSAPIAuthentication no\nX11Forwarding no\nPrintMotd no\n",
     }),
   },
 ];
 
-/** The file of this machine's ssh, in a temporary home. */
+/** This machine's client file. */
 export const CLIENT_FILE = `# jump through the bastion at work
 Host bastion
     HostName bastion.example.org

@@ -17,7 +17,7 @@ export type Snapshot = ReadonlyMap<string, string>;
 export interface Stage {
   readonly servers: readonly LightHost[];
   readonly project: Project;
-  /** This machine's client file, in a temporary home. */
+  /** This machine's client file, a temporary one. */
   readonly clientFile: string;
   /** The text of the key that logs in; must never be seen in what Pulumi prints or stores. */
   readonly privateKey: string;
@@ -213,16 +213,17 @@ export async function openSession(server: LightHost): Promise<{ end(): Promise<s
   };
 }
 
-/** Ends the connections that previews leave open for the next call. Resolves to their number. */
-export async function endSharedConnections(stage: Stage): Promise<number> {
+/** Ends the connections that a call leaves open for the next one. */
+export async function endSharedConnections(stage: Stage): Promise<void> {
   const ssh = setupModule().findOpenSsh().ssh ?? "ssh";
-  const sockets = controlSockets(stage.project);
-  for (const socket of sockets) await outputOf(ssh, controlArguments(socket, "exit"), stage.project.env);
-  return sockets.length;
+  for (const socket of controlSockets(stage.project)) {
+    await outputOf(ssh, controlArguments(socket, "exit"), stage.project.env);
+  }
 }
 
 function controlSockets(project: Project): readonly string[] {
-  return [...snapshot(project.env.TMPDIR ?? "").entries()]
+  // provider/host/controlFolder.ts names them.
+  return [...snapshot(project.env.TMPDIR ?? "")]
     .filter(([path, kind]) => kind === "other" && /\/psk-\d+\/[0-9a-f]+$/.test(path))
     .map(([path]) => path);
 }

@@ -208,6 +208,45 @@ daemon_args() {
   esac
 }
 
+# daemon_options: what $ARGS name with -f, in $DAEMON_CONFIG (empty: nothing), and the options that also matter to
+# `sshd -T`, one word a line, in $DAEMON_WORDS (getopt(3): flags without argument may stand before in the same word).
+daemon_options() {
+  DAEMON_CONFIG=
+  DAEMON_WORDS=
+  flag_=
+  first_=1
+  while IFS= read -r word_; do
+    if [ "$first_" = 1 ]; then
+      first_=0
+      continue
+    fi
+    if [ -z "$flag_" ]; then
+      case $word_ in -*) word_=${word_#-} ;; *) continue ;; esac
+      while :; do
+        case $word_ in [46DGQRTdeiqrtV]?*) word_=${word_#?} ;; *) break ;; esac
+      done
+      case $word_ in
+        [CEbcfghkopu])
+          flag_=$word_
+          continue
+          ;;
+        [CEbcfghkopu]*)
+          flag_=${word_%"${word_#?}"}
+          word_=${word_#?}
+          ;;
+        *) continue ;;
+      esac
+    fi
+    case $flag_ in
+      f) DAEMON_CONFIG=$word_ ;;
+      [ohpc]) DAEMON_WORDS="$DAEMON_WORDS-$flag_$NL$word_$NL" ;;
+    esac
+    flag_=
+  done <<END
+$ARGS
+END
+}
+
 # daemon_exe PID: the binary it runs, in $EXE (empty when it cannot be told).
 daemon_exe() {
   EXE=$(readlink "/proc/$1/exe" 2>/dev/null) || EXE=

@@ -204,45 +204,6 @@ real_path() {
   if resolve "$1"; then printf '%s' "$REAL"; else printf '%s' "$1"; fi
 }
 
-# daemon_options: what $ARGS name with -f, in $DAEMON_CONFIG (empty: nothing), and the options that also matter to
-# `sshd -T`, one word a line, in $DAEMON_WORDS (getopt(3): flags without argument may stand before in the same word).
-daemon_options() {
-  DAEMON_CONFIG=
-  DAEMON_WORDS=
-  flag_=
-  first_=1
-  while IFS= read -r word_; do
-    if [ "$first_" = 1 ]; then
-      first_=0
-      continue
-    fi
-    if [ -z "$flag_" ]; then
-      case $word_ in -*) word_=${word_#-} ;; *) continue ;; esac
-      while :; do
-        case $word_ in [46DGQRTdeiqrtV]?*) word_=${word_#?} ;; *) break ;; esac
-      done
-      case $word_ in
-        [CEbcfghkopu])
-          flag_=$word_
-          continue
-          ;;
-        [CEbcfghkopu]*)
-          flag_=${word_%"${word_#?}"}
-          word_=${word_#?}
-          ;;
-        *) continue ;;
-      esac
-    fi
-    case $flag_ in
-      f) DAEMON_CONFIG=$word_ ;;
-      [ohpc]) DAEMON_WORDS="$DAEMON_WORDS-$flag_$NL$word_$NL" ;;
-    esac
-    flag_=
-  done <<END
-$ARGS
-END
-}
-
 # given_daemon CONFIG: for a session that no sshd serves (local): the listening sshd that uses CONFIG.
 given_daemon() {
   fits_=
@@ -269,27 +230,6 @@ given_daemon() {
   set -- $fits_
   if [ $# -gt 1 ]; then record daemon.several "$*"; fi
   if [ $# -eq 1 ]; then LISTENER=$1; fi
-}
-
-# service_of PID: the service manager that runs the daemon, and its unit.
-service_of() {
-  MANAGER=none
-  UNIT=
-  ACTIVATION=reload
-  if [ -d /run/systemd/system ] && [ -r "/proc/$1/cgroup" ]; then
-    group_=$(cat "/proc/$1/cgroup" 2>/dev/null)
-    group_=${group_##*/}
-    case $group_ in
-      *.service)
-        MANAGER=systemd
-        UNIT=$group_
-        # A HUP ends a socket-activated daemon: the socket is not its own to bind again.
-        case $(systemctl show -p TriggeredBy --value "$UNIT" 2>/dev/null) in
-          *.socket*) systemctl is-active --quiet ssh.socket sshd.socket && ACTIVATION=restart ;;
-        esac
-        ;;
-    esac
-  fi
 }
 
 observe_server() {
@@ -324,11 +264,13 @@ END
     service_of "$LISTENER"
     record daemon.manager "$MANAGER"
     record daemon.unit "$UNIT"
+    record daemon.socket "$SOCKET"
     record daemon.activation "$ACTIVATION"
   elif [ -n "$SESSION" ]; then
     # ssh.socket with Accept=yes or inetd: each connection starts its own sshd, which reads the files afresh.
     record daemon.perconnection "$SESSION"
-    record daemon.manager "$(if [ -d /run/systemd/system ]; then echo systemd; else echo none; fi)"
+    init_system
+    record daemon.manager "$INIT"
     daemon_exe "$SESSION"
     case $EXE in */sshd) [ -n "$exe_" ] || exe_=$EXE ;; esac
   fi

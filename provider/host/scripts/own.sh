@@ -1,4 +1,4 @@
-# Takes ownership of a configuration that needs no edit: only the record is written.
+# Takes ownership of a configuration that needs no edit: only the record is written, or taken away.
 
 main() {
   read_data
@@ -29,6 +29,9 @@ main() {
   if [ "$SUM" != "$value" ]; then
     record failed.code changed-meanwhile
     record failed "the record changed after it was looked at"
+  elif ! get record; then
+    rm -f "$TARGET/record" "$TARGET/loaded" "$TARGET/asof"
+    record owned no
   elif get_file record "$T/record" && get recordsum && sum_of "$T/record" && [ "$SUM" = "$value" ] &&
     flush "$T/record" && mv -f "$T/record" "$TARGET/record"; then
     if get identity; then
@@ -41,5 +44,7 @@ main() {
     record failed "cannot write in $TARGET (disk full?)"
   fi
   give_back
+  # Where nothing of ours is left the folder goes too.
+  rmdir "$TARGET" 2>/dev/null
   finish
 }

@@ -13,8 +13,8 @@
 load() {
   T=$1
   TARGET=${T%/lock}
-  TXID='' SECONDS_=60 SIDE=server EXE='' CONFIG='' PID='' PID_START='' OLD_IDENTITY='' MANAGER=none UNIT='' PIDFILE=''
-  WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload ARMED_AT=0 CLIENT_USER='' CLIENT_HOME=''
+  TXID='' SECONDS_=60 SIDE=server EXE='' CONFIG='' PID='' PID_START='' MANAGER=none UNIT='' PIDFILE=''
+  WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload SOCKET='' ARMED_AT=0 CLIENT_USER='' CLIENT_HOME=''
   while read -r key_ rest_; do
     case $key_ in
       txid) TXID=$rest_ ;;
@@ -24,7 +24,6 @@ load() {
       config) CONFIG=$rest_ ;;
       pid) PID=$rest_ ;;
       pidstart) PID_START=$rest_ ;;
-      identity) OLD_IDENTITY=$rest_ ;;
       manager) MANAGER=$rest_ ;;
       unit) UNIT=$rest_ ;;
       pidfile) PIDFILE=$rest_ ;;
@@ -32,6 +31,7 @@ load() {
       waitstart) WAIT_START=$rest_ ;;
       owner) OWNER_=$rest_ ;;
       activation) ACTIVATION=$rest_ ;;
+      socket) SOCKET=$rest_ ;;
       armedat) ARMED_AT=$rest_ ;;
       user) CLIENT_USER=$rest_ ;;
       home) CLIENT_HOME=$rest_ ;;
@@ -374,41 +374,6 @@ sshd_tests() {
   sshd_says "$@"
 }
 
-# daemon_now: the pid of the daemon after an activation, in $DAEMON: the same one, or its successor.
-daemon_now() {
-  DAEMON=
-  if same_process "$PID" "$PID_START"; then
-    DAEMON=$PID
-    return 0
-  fi
-  if [ "$MANAGER" = systemd ] && [ -n "$UNIT" ]; then
-    DAEMON=$(systemctl show -p MainPID --value "$UNIT" 2>/dev/null)
-    [ "${DAEMON:-0}" -gt 0 ] 2>/dev/null && process "$DAEMON" && return 0
-  fi
-  DAEMON=
-  if [ -n "$PIDFILE" ] && read -r DAEMON 2>/dev/null <"$PIDFILE" && process "$DAEMON" && [ "$COMM" = sshd ]; then
-    return 0
-  fi
-  DAEMON=
-  return 1
-}
-
-# tell_daemon: makes the daemon read its files again, by the way that fits. Returns before it has.
-tell_daemon() {
-  if [ -f "$T/reload" ]; then
-    set --
-    while IFS= read -r arg_; do
-      set -- "$@" "$arg_"
-    done <"$T/reload"
-    "$@" </dev/null >>"$T/log" 2>&1
-    return
-  fi
-  case $MANAGER in
-    systemd) systemctl "$ACTIVATION" "$UNIT" </dev/null >>"$T/log" 2>&1 ;;
-    *) same_process "$PID" "$PID_START" && kill -HUP "$PID" ;;
-  esac
-}
-
 # reread BEFORE: waits (10 s at most) until the daemon's identity is another than BEFORE; sets $WHY on failure.
 reread() {
   now
@@ -480,21 +445,8 @@ bring_back() {
         process "$DAEMON" && PID_START=$START
         before_=$IDENTITY
         tell_daemon && reread "$before_" && return 0
-      elif [ "$MANAGER" = systemd ]; then
-        systemctl reset-failed "$UNIT" >/dev/null 2>&1
-        systemctl reload-or-restart "$UNIT" >>"$T/log" 2>&1 && daemon_now && return 0
-      else
-        set --
-        while IFS= read -r arg_; do
-          set -- "$@" "$arg_"
-        done <"$T/argv"
-        # The daemon itself, by its own command line; -D would hold us, so it goes to the background.
-        if command -v setsid >/dev/null 2>&1; then set -- setsid "$@"; fi
-        "$@" </dev/null >/dev/null 2>&1 &
-        nap
-        nap
-        daemon_now && return 0
-        kill -0 $! 2>/dev/null && return 0
+      elif start_daemon; then
+        return 0
       fi
     else
       log "sshd refuses the restored files: $SAID"
@@ -525,11 +477,7 @@ end_lock() {
   else
     rm -f "$TARGET/last-failure"
   fi
-  if [ -f "$T/guard" ]; then
-    while IFS= read -r guard_; do
-      rm -f -- "$guard_"
-    done <"$T/guard"
-  fi
+  take_guard_away
   mv "$T" "$TARGET/over.$TXID" 2>/dev/null && rm -rf "$TARGET/over.$TXID"
 }
 

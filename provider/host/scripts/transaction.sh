@@ -51,7 +51,7 @@ stage() {
     printf 'txid %s\nseconds %s\nside %s\nconfig %s\narmedat %s\n' "$TXID" "$SECONDS_" "$SIDE" "$CONFIG" "$NOW"
     printf 'user %s\nhome %s\n' "$CLIENT_USER" "$CLIENT_HOME"
     printf 'waitpid %s\nwaitstart %s\n' "$SESSION" "$SESSION_START"
-    for key_ in exe pid pidstart identity manager unit pidfile owner activation; do
+    for key_ in exe pid pidstart identity manager unit socket pidfile owner activation; do
       if get "$key_"; then printf '%s %s\n' "$key_" "$value"; fi
     done
   } >"$T/conf" || return 1
@@ -211,38 +211,6 @@ stage_copy() {
   esac
 }
 
-# place_guard: where systemd starts sshd, a unit that reverts an unconfirmed change before sshd starts after a reboot.
-place_guard() {
-  [ "$SIDE" = server ] || return 0
-  get manager || return 0
-  [ "$value" = systemd ] || return 0
-  key_=${TARGET##*/}
-  unit_=/etc/systemd/system/pulumi-ssh-keepalive-$key_.service
-  {
-    printf '%s\n' "$unit_" "/etc/systemd/system/sysinit.target.wants/${unit_##*/}"
-  } >"$T/guard"
-  mkdir -p /etc/systemd/system/sysinit.target.wants 2>/dev/null
-  if {
-    cat >"$unit_" <<END
-[Unit]
-Description=Reverts an unconfirmed change to the SSH keepalive settings
-DefaultDependencies=no
-ConditionPathExists=$T/conf
-RequiresMountsFor=$TARGET /etc/ssh
-After=local-fs.target
-Before=ssh.service sshd.service ssh.socket sshd.socket sysinit.target
-[Service]
-Type=oneshot
-ExecStart=/bin/sh $T/run.sh guard $T
-END
-  } 2>/dev/null && ln -sf "$unit_" "/etc/systemd/system/sysinit.target.wants/${unit_##*/}" 2>/dev/null; then
-    flush "$unit_"
-    return 0
-  fi
-  rm -f "$unit_" "/etc/systemd/system/sysinit.target.wants/${unit_##*/}" "$T/guard" 2>/dev/null
-  return 1
-}
-
 # start_supervisor: a process that neither this connection nor a logout ends.
 start_supervisor() {
   if [ "$(id -u)" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
@@ -301,7 +269,12 @@ main() {
   stage || refuse arm not-writable "the files cannot be staged in $T (disk full?)"
   as_seen before || refuse install changed-meanwhile "changed after it was looked at:$CHANGED"
   validate || refuse validate validate "$WHY"
-  place_guard || get noguard || refuse arm boot-guard "no unit can be placed in /etc/systemd/system"
+  MANAGER=
+  if get manager; then MANAGER=$value; fi
+  if ! place_guard "$MANAGER"; then
+    take_guard_away
+    get noguard || refuse arm boot-guard "$WHY"
+  fi
   # The time runs from here: judging can be slow.
   now
   sed "s/^armedat .*/armedat $NOW/" "$T/conf" >"$T/conf.tmp" && mv "$T/conf.tmp" "$T/conf" ||
@@ -311,7 +284,7 @@ main() {
   flush "$T"/* "$T"
   if ! start_supervisor; then
     decide reverting
-    [ ! -f "$T/guard" ] || while IFS= read -r guard_; do rm -f -- "$guard_"; done <"$T/guard"
+    take_guard_away
     refuse arm supervisor "the supervisor did not start: $WHY"
   fi
   record armed "$TXID"

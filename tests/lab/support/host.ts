@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import { makeTempFolder, type TempFolder } from "../../support/tempFolder";
 import { type ImageName, image } from "./images";
 import { type Ended, must, type RunOptions, run, until } from "./run";
@@ -239,7 +240,8 @@ async function startHost(place: Place): Promise<LabHost> {
   const authorize = `
     for user in root deploy anna bob; do
       eval "home=~$user"
-      mkdir -m 700 "$home/.ssh"
+      mkdir -p "$home/.ssh"
+      chmod 700 "$home/.ssh"
       cp /tmp/lab.pub "$home/.ssh/authorized_keys"
       chown -R "$user:" "$home/.ssh"
     done
@@ -273,7 +275,7 @@ async function startHost(place: Place): Promise<LabHost> {
     // Not registered anywhere, in this process's control group; $LAB is how the guard finds its pid 1.
     const args = ["-q", "--register=no", "--keep-unit", "-D", join(dir, "root"), "--boot", `--machine=${name}`];
     args.push(`--network-namespace-path=/proc/${holderPid}/ns/net`, "--console=read-only", "--resolv-conf=off");
-    args.push("--timezone=off", "--link-journal=no", `--setenv=LAB=${folder.path}`, "--capability=all");
+    args.push("--timezone=off", "--link-journal=no", `--setenv=LAB=${folder.path}`);
     const child = spawn("nsenter", ["-t", String(holderPid), "-m", "systemd-nspawn", ...args], {
       cwd: "/",
       env: { ...process.env, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1", LAB: folder.path },
@@ -287,8 +289,8 @@ async function startHost(place: Place): Promise<LabHost> {
     const nspawn = pidOf(child);
     const gone = () => child.exitCode !== null || child.signalCode !== null;
     const problem = async () => new Error(`${name} did not boot:\n${await consoleEnd()}`);
-    await until(() => gone() || childOf(nspawn) !== undefined, `${name} to start`);
-    leaderPid = childOf(nspawn) ?? 0;
+    await until(() => gone() || leaderOf(nspawn) !== undefined, `${name} to start`);
+    leaderPid = leaderOf(nspawn) ?? 0;
     if (gone() || leaderPid === 0) throw await problem();
     if (!wait) return;
     try {
@@ -340,14 +342,26 @@ async function startHost(place: Place): Promise<LabHost> {
     sshdT: async () => {
       const spec = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22";
       const dump = await mustSh(`mkdir -p /run/sshd; /usr/sbin/sshd -T -C ${spec}`);
-      return new Map(dump.split("\n").map((text) => [text.split(" ", 1)[0] ?? "", text.slice(text.indexOf(" ") + 1)]));
+      return new Map(dump.split("\n").map((text) => [(text.split(" ", 1)[0] ?? "").toLowerCase(), text.slice(text.indexOf(" ") + 1)]));
     },
     snapshot: () => {
       const found: Record<string, string> = {};
       for (const path of TOUCHED) look(root, path, found);
       return found;
     },
-    leftovers: async () => (await mustSh(LEFTOVERS)).split("\n").filter((text) => text !== ""),
+    leftovers: async () => {
+      const now = async () => (await mustSh(LEFTOVERS)).split("\n").filter((text) => text !== "");
+      // A supervisor notices within a moment that someone else has brought its transaction to an end.
+      let found = await now();
+      for (
+        const deadline = performance.now() + 8000;
+        found.length > 0 && performance.now() < deadline;
+        found = await now()
+      ) {
+        await pause(200);
+      }
+      return found;
+    },
     boot,
     powerOff,
     powerCycle: async () => {
@@ -393,16 +407,22 @@ if [ -d /run/systemd/system ]; then
 fi
 for proc in /proc/[0-9]*; do
   case $(tr '\\0' ' ' <"$proc/cmdline" 2>/dev/null) in
-    *'run.sh supervise'*) echo "supervisor \${proc#/proc/}" ;;
+    *'run.s'[h]' supervise'*) echo "supervisor \${proc#/proc/}" ;;
   esac
 done
 :`;
 
-/** The one child of a process, if it has one yet. */
-function childOf(pid: number): number | undefined {
+/** The host's pid 1 below an nspawn process, once it runs: the child that is the first of its own pid namespace. */
+function leaderOf(nspawn: number): number | undefined {
   try {
-    const [first] = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
-    return first === undefined || first === "" ? undefined : Number(first);
+    const children = readFileSync(`/proc/${nspawn}/task/${nspawn}/children`, "utf8").trim().split(" ");
+    return children
+      .filter((pid) => pid !== "")
+      .map(Number)
+      .find((pid) => {
+        const [, inner = ""] = /^NSpid:(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+        return inner.trim().split(/\s+/).length > 1;
+      });
   } catch {
     return undefined;
   }

@@ -29,12 +29,13 @@ export interface SshKeepaliveArgs {
    */
   become?: pulumi.Input<BecomeArgs> | undefined;
   /**
-   * sshd settings to keep (sshd_config). An option left out is not managed. For all hosts; options given at a host win.
+   * sshd settings to keep (sshd_config). An option left out is not managed. For all hosts; options given at a host win,
+   * and a `local` host takes part only if it names this side itself.
    */
   server?: pulumi.Input<ServerSettingsArgs> | undefined;
   /**
    * ssh client settings to keep (ssh_config). An option left out is not managed. For all hosts; options given at a host
-   * win.
+   * win, and a `local` host takes part only if it names this side itself.
    */
   client?: pulumi.Input<ClientSettingsArgs> | undefined;
   /**

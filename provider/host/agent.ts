@@ -69,7 +69,8 @@ async function startAgent(
 ): Promise<HeldKey> {
   const socket = path.join(processFolder(), `a${randomBytes(4).toString("hex")}`);
   // The agent looks after its child only every ten seconds (ssh-agent.c), so the child ends it when our pipe closes.
-  const child = 'echo "$SSH_AGENT_PID"; cat >/dev/null; kill "$SSH_AGENT_PID"';
+  // It must outlive the signal that ends the pipe's reader, or the key would stay in the agent meanwhile.
+  const child = 'trap : TERM; echo "$SSH_AGENT_PID"; cat >/dev/null; kill "$SSH_AGENT_PID"';
   const companion = await spawnCompanion("ssh-agent", ["-a", socket, "sh", "-c", child], env, 10_000);
   if (companion === undefined) {
     throw new KeepaliveError({

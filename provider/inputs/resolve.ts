@@ -107,8 +107,9 @@ function oneHost(name: string, inputs: Partial<SshKeepaliveInputs>, gaps: readon
   const local = host.local === true;
   const shared = local ? {} : (inputs.connection ?? {});
   const become = { ...inputs.become, ...host.become };
-  const server = { ...inputs.server, ...host.server };
-  const client = { ...inputs.client, ...host.client };
+  // This machine is rarely meant with what is said of a fleet: its sshd and ssh are managed only where it says so.
+  const server = local && host.server === undefined ? {} : { ...inputs.server, ...host.server };
+  const client = local && host.client === undefined ? {} : { ...inputs.client, ...host.client };
   const idle = host.idleTimeout ?? inputs.idleTimeout;
   const serverValues = wantedValues("server", server);
   const clientValues = wantedValues("client", client);

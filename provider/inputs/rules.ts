@@ -358,13 +358,16 @@ function mergedRules(
   const at = ["hosts", host.name];
   const own = inputs.hosts?.[host.name] ?? {};
   const managed = (["server", "client"] as const).some((side) => {
+    if (host.local && own[side] === undefined && !hasGap(...at, side)) return false;
     const given = { ...inputs[side], ...own[side] };
     return hasGap(side) || hasGap(...at, side) || optionsOf(side).some((o) => o.input in given);
   });
   if (!managed) {
     add(
       at,
-      "Has nothing to keep: no option is given under server or client, neither here nor at the top level. Give one, server: { clientAliveInterval: 60 }, or take the host out.",
+      host.local
+        ? "Has nothing to keep: a local host takes the top level's options only for a side that it names itself. Name one, server: {} or client: {}, or take the host out."
+        : "Has nothing to keep: no option is given under server or client, neither here nor at the top level. Give one, server: { clientAliveInterval: 60 }, or take the host out.",
     );
   }
   for (const side of ["server", "client"] as const) {

@@ -471,7 +471,7 @@ describe("refuses hosts that cannot be reached or told apart", () => {
     ],
     [
       "two local ones",
-      both({ local: true }, { local: true }),
+      both({ local: true, server: {} }, { local: true, server: {} }),
       'hosts["b"]',
       /same machine as hosts\["a"\] and keeps the same sshd_config/,
     ],
@@ -714,6 +714,19 @@ describe("hostSettings", () => {
     expect(here?.local).toBe(true);
     expect(here?.connection).toEqual({ sshOptions: {}, hostKeyChecking: "strict" });
     expect(here?.client).toMatchObject({ user: "ana", values: { ServerAliveInterval: "60" }, hosts: ["*"] });
+  });
+
+  test("manages of this machine only the sides that it names itself", () => {
+    const inputs = (here: HostInputs): SshKeepaliveInputs => ({
+      hosts: { here: { local: true, ...here } },
+      server: { clientAliveInterval: 60 },
+      client: { serverAliveInterval: 30 },
+    });
+    const of = (here: HostInputs) => settings(inputs(here), "here");
+    expect(of({ client: {} })?.client?.values).toEqual({ ServerAliveInterval: "30" });
+    expect(of({ client: {} })?.server).toBeUndefined();
+    expect(of({ server: {} })?.server?.values).toEqual({ ClientAliveInterval: "60" });
+    expect(checkInputs(inputs({})).failures.map((f) => f.reason)).toEqual([expect.stringMatching(/names itself/)]);
   });
 
   test("becomes root where become says nobody, and nobody where there is no become", () => {

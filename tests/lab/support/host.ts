@@ -51,6 +51,10 @@ export interface LabHost {
     command: string,
     options?: RunOptions & { readonly user?: string; readonly args?: readonly string[] },
   ): Promise<Ended>;
+  /** A login of its own that does nothing until it is asked whether it still lives. */
+  idleSession(user?: string): IdleSession;
+  /** Takes the host off the bridge (packets are lost, nobody is told), or puts it back. */
+  network(state: "down" | "up"): Promise<void>;
   read(path: string): Promise<string>;
   /** Writes a file, parents made, mode 0644 for a new one. */
   write(path: string, contents: string): Promise<void>;
@@ -74,6 +78,62 @@ export interface LabHost {
   console(): Promise<string>;
   /** The end of what sshd and others logged. */
   log(): Promise<string>;
+}
+
+/** A session over which nothing goes until it is asked. */
+export interface IdleSession {
+  /** Resolves when the login is complete; rejects when it does not work. */
+  readonly ready: Promise<void>;
+  /** Sends a word and waits for its echo, `timeoutMs` at most (default 6 s). */
+  answers(timeoutMs?: number): Promise<boolean>;
+  /** Resolves to the seconds since `ready` when the session has ended by itself. */
+  readonly ended: Promise<number>;
+  readonly alive: () => boolean;
+  end(): void;
+}
+
+/** Wraps a program that echoes lines, such as a login that runs `cat`. */
+export function echoSession(file: string, args: readonly string[]): IdleSession {
+  const child = spawn(file, [...args], { stdio: ["pipe", "pipe", "pipe"] });
+  let said = "";
+  let errors = "";
+  let since = performance.now();
+  let words = 0;
+  let over = false;
+  child.stdin.on("error", () => {});
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    said += text;
+  });
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    errors += text;
+  });
+  const ended = new Promise<number>((resolve) => {
+    const finish = () => {
+      over = true;
+      resolve((performance.now() - since) / 1000);
+    };
+    child.once("error", finish).once("exit", finish);
+  });
+  const echoed = async (timeoutMs: number): Promise<boolean> => {
+    words += 1;
+    const word = `word-${words}`;
+    child.stdin.write(`${word}\n`);
+    const deadline = performance.now() + timeoutMs;
+    while (!said.includes(`${word}\n`) && !over && performance.now() < deadline) await pause(20);
+    return said.includes(`${word}\n`);
+  };
+  return {
+    ready: echoed(20_000).then((works) => {
+      if (!works) throw new Error(`no session: ${errors}`);
+      since = performance.now();
+    }),
+    answers: (timeoutMs = 6000) => echoed(timeoutMs),
+    ended,
+    alive: () => !over,
+    end: () => {
+      child.kill("SIGKILL");
+    },
+  };
 }
 
 /** Hosts on one bridge. */
@@ -336,13 +396,21 @@ async function startHost(place: Place): Promise<LabHost> {
     connection: (user = "root") => ({ host: address, port: 22, user, privateKey, hostKey }),
     sh,
     must: mustSh,
+    idleSession: (user = "root") => echoSession("ssh", [...loginArgs(user, []), "cat"]),
+    network: async (state) => {
+      await must("nsenter", ["-t", String(place.bridge), "-n", "ip", "link", "set", `h${index}`, state]);
+    },
     ssh: (command, { user = "root", args = [], ...rest } = {}) => run("ssh", [...loginArgs(user, args), command], rest),
     read: (path) => readFile(join(root, path), "utf8"),
     write: put,
     sshdT: async () => {
       const spec = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22";
       const dump = await mustSh(`mkdir -p /run/sshd; /usr/sbin/sshd -T -C ${spec}`);
-      return new Map(dump.split("\n").map((text) => [(text.split(" ", 1)[0] ?? "").toLowerCase(), text.slice(text.indexOf(" ") + 1)]));
+      return new Map(
+        dump
+          .split("\n")
+          .map((text) => [(text.split(" ", 1)[0] ?? "").toLowerCase(), text.slice(text.indexOf(" ") + 1)]),
+      );
     },
     snapshot: () => {
       const found: Record<string, string> = {};

@@ -1,0 +1,236 @@
+/** Service managers as they are: how each reloads, what a revert brings back, and the boot guard before sshd. */
+import { describeLab } from "./support/available";
+import { type HostOptions, type Lab, type LabHost, startLab } from "./support/host";
+import { resource } from "./support/resource";
+import { until } from "./support/run";
+
+const MINUTES = 60_000;
+
+/** Makes sshd socket-activated, as an administrator would. */
+const SOCKET = "systemctl disable ssh.service; systemctl enable ssh.socket";
+
+/** No service manager: a first process that starts sshd and waits for what it inherits. */
+const NONE = `
+rm -f /sbin/init /lib/systemd/systemd
+cat >/sbin/init <<'END'
+#!/bin/sh
+mkdir -p /run/sshd
+/usr/sbin/sshd
+while :; do sleep 1000 & wait; done
+END
+chmod 755 /sbin/init
+`;
+
+interface Manager {
+  readonly manager: string;
+  readonly host: HostOptions;
+  /** What an activation does to the daemon: keeps its process, replaces it, or there is none. */
+  readonly activation: "reload" | "restart" | "nothing";
+  /** Glob of the boot guard while a change is unconfirmed; none where nothing starts sshd at boot. */
+  readonly guard?: string;
+  /** Makes the daemon read its files, as an administrator would. */
+  readonly reload: string;
+}
+
+const UNIT = "/etc/systemd/system/pulumi-ssh-keepalive-*.service";
+const SCRIPT = "/etc/init.d/pulumi-ssh-keepalive-*";
+
+const MANAGERS: readonly Manager[] = [
+  {
+    manager: "ssh.socket with Accept=yes (Debian 11)",
+    host: { image: "bullseye", name: "accept-yes", prepare: SOCKET },
+    activation: "nothing",
+    guard: UNIT,
+    reload: ":",
+  },
+  {
+    manager: "ssh.socket with Accept=no (Debian 12)",
+    host: { image: "bookworm", name: "socket12", prepare: SOCKET },
+    activation: "restart",
+    guard: UNIT,
+    reload: "systemctl restart ssh",
+  },
+  {
+    manager: "ssh.socket with Accept=no (Debian 13)",
+    host: { image: "trixie", name: "socket13", prepare: SOCKET },
+    activation: "restart",
+    guard: UNIT,
+    reload: "systemctl restart ssh",
+  },
+  {
+    manager: "systemd, ssh.service",
+    host: { image: "bookworm", name: "service" },
+    activation: "reload",
+    guard: UNIT,
+    reload: "systemctl reload ssh",
+  },
+  {
+    manager: "OpenRC",
+    host: { image: "openrc", name: "openrc" },
+    activation: "reload",
+    guard: SCRIPT,
+    reload: "rc-service ssh reload",
+  },
+  {
+    manager: "sysvinit",
+    host: { image: "sysvinit", name: "sysvinit" },
+    activation: "reload",
+    guard: SCRIPT,
+    reload: "service ssh reload",
+  },
+  {
+    manager: "sysvinit with busybox",
+    host: { image: "busybox", name: "busybox" },
+    activation: "reload",
+    guard: SCRIPT,
+    reload: "service ssh reload",
+  },
+  {
+    manager: "no service manager",
+    host: { image: "bookworm", name: "none", prepare: NONE },
+    activation: "reload",
+    reload: 'kill -HUP "$(cat /run/sshd.pid)"',
+  },
+];
+
+describeLab("each service manager", () => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await startLab();
+  }, MINUTES);
+  afterAll(() => lab?.end(), MINUTES);
+
+  describe.each(MANAGERS)("$manager", ({ host: options, activation, guard, reload }) => {
+    let host: LabHost;
+    let before: ReturnType<LabHost["snapshot"]>;
+    /** The bytes that each change starts from. */
+    const START = "ClientAliveInterval 7\n";
+    const DROPIN = "/etc/ssh/sshd_config.d/50-before.conf";
+
+    beforeAll(async () => {
+      host = await lab.host({ ...options, files: { [DROPIN]: START } });
+      before = host.snapshot();
+    }, 12 * MINUTES);
+    afterAll(() => host?.powerOff());
+
+    const program = (more: Readonly<Record<string, unknown>> = {}) => ({
+      hosts: { h: { ...host.connection(), perDialTimeout: 5 } },
+      server: { clientAliveInterval: 60 },
+      confirmTimeout: 15,
+      ...more,
+    });
+    const daemon = async () =>
+      (await host.sh('read -r pid </run/sshd.pid && echo "$pid" && cksum <"/proc/$pid/auxv"')).stdout.split("\n");
+
+    test(
+      `${activation === "nothing" ? "leaves nothing to activate" : `${activation}s the daemon`}, keeps sessions, and is put back`,
+      async () => {
+        const idle = host.idleSession();
+        await idle.ready;
+        const [oldPid, oldAuxv] = await daemon();
+        const fleet = resource(program());
+        expect((await fleet.preview()).h?.[0]).toContain(`ClientAliveInterval 7, wanted 60 (set by ${DROPIN}:1)`);
+        await fleet.upOrThrow();
+        const [newPid, newAuxv] = await daemon();
+        if (activation === "reload")
+          expect([newPid, newAuxv]).toEqual([oldPid, expect.not.stringMatching(`^${oldAuxv}$`)]);
+        if (activation === "restart") expect(newPid).not.toBe(oldPid);
+        expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+        expect(await fleet.preview()).toEqual({});
+        expect(await idle.answers()).toBe(true);
+        expect(await host.leftovers()).toEqual([]);
+
+        await fleet.destroy();
+        expect(await idle.answers()).toBe(true);
+        idle.end();
+        expect(host.snapshot()).toEqual(before);
+        expect(await host.leftovers()).toEqual([]);
+      },
+      2 * MINUTES,
+    );
+
+    test(
+      "reverts by itself, daemon included, when no new login confirms",
+      async () => {
+        const fleet = resource(program());
+        // From the moment on that the change is in force nobody gets in: the confirming login cannot.
+        const closing = until(
+          async () => (await host.sh("grep -q 'ClientAliveInterval 60' /etc/ssh/sshd_config.d/*")).code === 0,
+          "the change",
+          60_000,
+        ).then(() => host.must("chmod 000 /root/.ssh/authorized_keys; mv /root/.ssh /root/.ssh.away"));
+        const up = fleet.up();
+        await closing;
+        // The old settings come back whether or not anybody can ask.
+        await until(async () => (await host.read(DROPIN)) === START, "the revert", 40_000);
+        await host.must("mv /root/.ssh.away /root/.ssh; chmod 600 /root/.ssh/authorized_keys");
+        const [failure] = await up;
+        expect(failure).toMatch(/^h: \[auth\] verify: .*old settings/);
+        expect(host.snapshot()).toEqual(before);
+        expect(await host.leftovers()).toEqual([]);
+        expect((await host.ssh("true")).code).toBe(0);
+        if (activation !== "nothing") expect((await daemon())[0]).toMatch(/^\d+$/);
+      },
+      3 * MINUTES,
+    );
+
+    if (guard !== undefined) {
+      test(
+        "reverts an unconfirmed change at boot, before sshd starts",
+        async () => {
+          const fleet = resource(program({ confirmTimeout: 20 }));
+          const installed = until(
+            async () => (await host.sh("grep -q 'ClientAliveInterval 60' /etc/ssh/sshd_config.d/*")).code === 0,
+            "the change",
+            60_000,
+          );
+          // The controller goes away as soon as the change is there.
+          const cut = installed.then(() => host.network("down"));
+          const up = fleet.up();
+          await cut;
+          expect((await host.sh(`ls ${guard}`)).code).toBe(0);
+          await host.powerOff();
+          await host.boot();
+          expect(host.snapshot()).toEqual(before);
+          // sshd writes its PidFile once it has read its files.
+          if (activation === "reload") expect(await host.must(`find ${DROPIN} -newer /run/sshd.pid`)).toBe("");
+          await host.network("up");
+          const [failure] = await up;
+          expect(failure).toMatch(/^h: \[\w+\] verify: /);
+          expect((await host.ssh("true")).code).toBe(0);
+          expect((await host.leftovers()).filter((found) => !found.includes("inactive dead"))).toEqual([]);
+
+          // And the next one works.
+          await fleet.upOrThrow();
+          expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+          await fleet.destroy();
+          expect(host.snapshot()).toEqual(before);
+        },
+        3 * MINUTES,
+      );
+
+      test(
+        "is refused where no boot guard can be placed, unless told otherwise",
+        async () => {
+          const folder = guard.slice(0, guard.lastIndexOf("/"));
+          await host.must(`mount --bind ${folder} ${folder} && mount -o remount,bind,ro ${folder}`);
+          try {
+            const fleet = resource(program());
+            const [failure] = await fleet.up();
+            expect(failure).toMatch(/^h: \[boot-guard\] arm: .*nothing was changed.*allowNoBootGuard/);
+            expect(host.snapshot()).toEqual(before);
+            expect(await host.leftovers()).toEqual([]);
+            fleet.set(program({ allowNoBootGuard: true }));
+            await fleet.upOrThrow();
+            await fleet.destroy();
+          } finally {
+            await host.must(`umount ${folder}`);
+          }
+          expect(host.snapshot()).toEqual(before);
+          await host.must(reload);
+        },
+        2 * MINUTES,
+      );
+    }
+  });
+});

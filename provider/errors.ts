@@ -30,9 +30,7 @@ export const ERROR_CODES = [
   "install", // writing the files failed; the old bytes are back
   "activate", // the daemon did not re-read its files; the old state is back
   "verify", // the new login did not work, or showed other values; the old state is back
-  "revert", // the host reverted, and the revert itself met something it left alone
   "idle-timeout", // the settings would not survive idleTimeout on this OpenSSH
-  "not-owned", // delete: the host belongs to another resource now
   "stopped", // not tried: the rollout stopped after earlier failures
 ] as const;
 

@@ -9,6 +9,7 @@ import { type Connector, localConnector, type SshTarget, sshConnector } from "./
 import type { HostSettings, RolloutSettings } from "./inputs";
 import { type HostFacts, type Look, observe } from "./observe";
 import { planRemoval, planTarget, type TargetPlan, type TargetState, type TransactionPlan, type Wish } from "./plan";
+import { parseVersion } from "./semantics";
 import type { Side } from "./settings";
 import { settleLeftover, type Transacted, takeOwnership, transact } from "./transaction";
 
@@ -174,7 +175,7 @@ function plansOf(settings: HostSettings, facts: HostFacts, owner: string | undef
 
 const placeOf = (facts: HostFacts, side: Side): string => `${facts.boot} ${facts[side]?.stateFolder}`;
 
-const opensshOf = (facts: HostFacts): string => printable((facts.server ?? facts.client)?.version ?? "", 100);
+const opensshOf = (facts: HostFacts): string => parseVersion((facts.server ?? facts.client)?.version ?? "")?.text ?? "";
 
 /** Plans many hosts at once, in the order of `all`. */
 export async function planFleet(

@@ -189,6 +189,8 @@ export interface Drift {
   readonly options: readonly DriftedOption[];
   /** Whether anything else is to be done, or could not be seen: a host that is refused, unreachable or not known yet. */
   readonly other: boolean;
+  /** What was seen, for people; empty when every host is as wanted and there is nothing to note. */
+  readonly summary: readonly string[];
 }
 
 /** What is not as wanted on the hosts. A look of this process a moment ago serves. */
@@ -216,7 +218,7 @@ function driftOf(plans: ReadonlyMap<string, HostPlan>): Drift {
       (plan.kind !== "looked" ||
         plan.targets.some((t) => t.kind === "refused" || (t.kind === "edit" && t.drift.length === 0))),
   );
-  return { options, other };
+  return { options, other, summary: planSummary(plans) };
 }
 
 /** A canonical value of OpenSSH as a program would write it. */
@@ -398,11 +400,14 @@ export interface ReadBack extends Applied {
   readonly drift: Drift;
 }
 
-/** Reads: looks at every host and records what is there; the inputs stay as they are. */
-export async function read(id: string, olds: Bag): Promise<ReadBack> {
+/**
+ * Reads: looks at every host and records what is there; the inputs stay as they are. With `fresh` false a look of this
+ * process a moment ago serves.
+ */
+export async function read(id: string, olds: Bag, fresh = true): Promise<ReadBack> {
   const inputs = inputsOf(olds);
   const settings = hostSettings(inputs);
-  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, true);
+  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, fresh);
   const before = (olds.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
   const observed: Record<string, ObservedHost> = {};
   for (const [name, plan] of plans) observed[name] = observedPlan(plan, before[name]);

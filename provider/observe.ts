@@ -100,6 +100,8 @@ export interface TargetFacts {
   readonly daemon?: DaemonFacts;
   /** Each connection starts its own sshd (inetd, ssh.socket with Accept=yes): what starts that. */
   readonly perConnection?: ServiceManager;
+  /** The daemon that accepted this connection has ended since. */
+  readonly daemonGone: boolean;
   /** Several daemons use this file; which is meant cannot be told. */
   readonly severalDaemons?: string;
   /** `uid:gid` of the user whose file it is; absent for system-wide files. */
@@ -152,8 +154,12 @@ export async function observe(connector: Connector, look: Look): Promise<HostFac
     if (look.client.user !== undefined) data.push(["client_user", look.client.user]);
     for (const probe of look.client.probes) data.push(["probe", probe]);
   }
-  const answer = await connector.run({ name: "observe", text: observeScript(), data, step: "observe" });
-  return readFacts(connector.name, answer);
+  const script = { name: "observe", text: observeScript(), data, step: "observe" } as const;
+  const facts = readFacts(connector.name, await connector.run(script));
+  if (facts.server?.daemonGone !== true || connector.kind === "local") return facts;
+  // An old shared connection outlives its daemon: only a new one tells whether anybody can log in.
+  await connector.close();
+  return readFacts(connector.name, await connector.run(script));
 }
 
 /** UTF-8 bytes of a text as a byte string, which is how values travel to hosts. */
@@ -304,6 +310,7 @@ function readTarget(section: Section, home: string): TargetFacts {
     ...optional("missingProgram", get("sshd.missing") ?? get("ssh.missing")),
     ...(daemon === undefined ? {} : { daemon }),
     ...(get("daemon.perconnection") === undefined ? {} : { perConnection: managerOf(get("daemon.manager")) }),
+    daemonGone: get("daemon.gone") !== undefined,
     ...optional("severalDaemons", get("daemon.several")),
     ...optional("owner", get("client.owner")),
     ...optional("noUser", get("client.nouser")),

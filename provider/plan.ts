@@ -150,7 +150,7 @@ export function planTarget(
   owner: string | undefined,
 ): TargetPlan {
   const state = readState(facts, wish);
-  const drift = driftLines(state);
+  const drift = facts.daemonGone ? [] : driftLines(state);
   const refused = (code: ErrorCode, reason: string, remedy: string, step: Step = "observe"): TargetPlan => ({
     kind: "refused",
     state,
@@ -355,7 +355,10 @@ const touches = (edit: EditPlan, facts: TargetFacts, option: Option): boolean =>
 function said(facts: TargetFacts, option: Option, probe: string): string | undefined {
   const saying = facts.said.find((s) => s.exit === 0 && (facts.side === "server" || s.probe === probe));
   const match = saying === undefined ? null : new RegExp(`^${option.name} (\\S+)`, "im").exec(saying.text);
-  return match?.[1];
+  const value = match?.[1];
+  // OpenSSH 10.6 writes `TCPKeepAlive true` where all before wrote `tcpkeepalive yes`.
+  if (option.kind === "flag" && (value === "true" || value === "false")) return value === "true" ? "yes" : "no";
+  return value;
 }
 
 function overriddenOnCommandLine(facts: TargetFacts, option: Option | undefined): boolean {
@@ -491,6 +494,13 @@ function whatIsBroken(facts: TargetFacts, wish: Wish): { code: ErrorCode; reason
       code: "host-tools",
       reason: `${program} was not found${facts.missingProgram === program ? "" : ` at ${shown(facts.missingProgram)}`}`,
       remedy: `Install OpenSSH's ${wish.side}${wish.side === "server" ? ", or say where it is with server.sshdPath" : ""}`,
+    };
+  }
+  if (facts.daemonGone) {
+    return {
+      code: "daemon",
+      reason: "the sshd that accepted this connection has ended since, so a new login may find nobody",
+      remedy: "Start sshd on the host, over this or another way in, and run again",
     };
   }
   if (facts.severalDaemons !== undefined) {

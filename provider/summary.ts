@@ -1,6 +1,6 @@
 /** Summaries for people: counts first, then only what differs, hosts with the same cause on one line. */
 import { describeFailure, type Failure, printable } from "./errors";
-import type { HostPlan, HostResult } from "./fleet";
+import type { FleetProgress, HostPlan, HostResult } from "./fleet";
 
 /** Most lines of detail in one summary. */
 const MOST_LINES = 20;
@@ -65,6 +65,16 @@ export function resultSummary(results: readonly HostResult[]): readonly string[]
     .filter((outcome) => of(outcome) > 0)
     .map((outcome) => `${of(outcome)} ${outcome === "stopped" ? "not tried" : outcome}`);
   return [`${results.length} ${results.length === 1 ? "host" : "hosts"}: ${parts.join(", ")}`];
+}
+
+/** How far a fleet has come, short enough for one cell: `12/50 hosts, 3 changed, 1 failed; web-7: verify`. */
+export function progressText({ total, done, changed, failed, slowest }: FleetProgress): string {
+  const counts = [
+    `${done}/${total} ${total === 1 ? "host" : "hosts"}`,
+    ...(changed > 0 ? [`${changed} changed`] : []),
+    ...(failed > 0 ? [`${failed} failed`] : []),
+  ].join(", ");
+  return slowest === undefined ? counts : `${counts}; ${printable(slowest.name, 40)}: ${slowest.step}`;
 }
 
 /** One line for each cause, with the hosts it struck. */

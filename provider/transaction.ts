@@ -339,6 +339,7 @@ async function withAftermath(
 ): Promise<KeepaliveError> {
   const giveUp = Math.max(deadline, performance.now()) + 35_000;
   let outcome = "";
+  let own = failure;
   let asked = 0;
   while (performance.now() < giveUp) {
     try {
@@ -349,7 +350,13 @@ async function withAftermath(
         timeoutMs: 10_000,
       });
       outcome = value(answer, "outcome") ?? "";
-      if (outcome !== "pending") break;
+      if (outcome !== "pending") {
+        // What the host itself met first says more than what it looked like from here.
+        if (/^(arm|install|activate) /.test(value(answer, "failure") ?? "")) {
+          own = outcomeFailure(connector, outcome, answer).failure;
+        }
+        break;
+      }
     } catch (error) {
       if (!isKeepaliveError(error)) throw error;
       // Not hammered: a host that refuses logins is asked again only once its revert is due.
@@ -367,9 +374,9 @@ async function withAftermath(
       ? "the new settings are in force"
       : "the host could not be asked how it ended; it puts the old settings back by itself";
   if (outcome === "confirmed") {
-    return new KeepaliveError({ ...failure, aftermath, remedy: "Run again: it will find the host as wanted" });
+    return new KeepaliveError({ ...own, aftermath, remedy: "Run again: it will find the host as wanted" });
   }
-  return new KeepaliveError({ ...failure, aftermath });
+  return new KeepaliveError({ ...own, aftermath });
 }
 
 const value = (answer: Answer, name: string): string | undefined => answer.find((r) => r.name === name)?.value;

@@ -23,7 +23,7 @@ export function serverOn(host: LightHost, more: Bag = {}): Bag {
   return {
     hosts: { h: { ...host.connection } },
     server: { clientAliveInterval: 60, clientAliveCountMax: 3 },
-    confirmTimeout: 10,
+    confirmTimeout: 30,
     ...more,
   };
 }

@@ -18,7 +18,18 @@ import { makeTempFolder } from "../support/tempFolder";
 
 jest.setTimeout(120_000);
 
-const NAMES = ["renamed", "aliased", "replaced", "left", "right", "guarded", "retained", "gone", "along", "wishes"] as const;
+const NAMES = [
+  "renamed",
+  "aliased",
+  "replaced",
+  "left",
+  "right",
+  "guarded",
+  "retained",
+  "gone",
+  "along",
+  "wishes",
+] as const;
 type Name = (typeof NAMES)[number];
 
 const folder = makeTempFolder();
@@ -45,7 +56,7 @@ const CLIENT = "Host *.example.com\n    ForwardX11 yes\n";
 
 async function up(...args: string[]): Promise<string> {
   const outcome = await project.up(args);
-  expect({ code: outcome.code, said: said(outcome) }).toMatchObject({ code: 0 });
+  if (outcome.code !== 0) throw new Error(said(outcome));
   return said(outcome);
 }
 
@@ -103,7 +114,11 @@ test("a rename, an alias, --replace, hosts that change resources and resources t
   expect([configOf(hosts.gone), isManaged(hosts.gone)]).toEqual([before.gone, false]);
   // Options, and a whole side, that are no longer wanted are undone.
   const dump = await hosts.wishes.sshdT();
-  expect(["clientaliveinterval", "clientalivecountmax", "tcpkeepalive"].map((o) => dump.get(o))).toEqual(["0", "5", "yes"]);
+  expect(["clientaliveinterval", "clientalivecountmax", "tcpkeepalive"].map((o) => dump.get(o))).toEqual([
+    "0",
+    "5",
+    "yes",
+  ]);
   expect(readFileSync(clientFile(), "utf8")).toBe(CLIENT);
 });
 
@@ -150,8 +165,13 @@ test("a protected resource is not deleted; a destroy with a host down puts the o
   expect(await Promise.all(fleet.map(interval))).toEqual(fleet.map(() => "60"));
   expect(fleet.filter((name) => !isManaged(hosts[name]))).toEqual([]);
 
-  const changed = Object.keys(configOf(hosts.left)).find((path) => /ClientAliveInterval 60/.test(configOf(hosts.left)[path] ?? "")) ?? "";
-  await hosts.left.write(changed, (configOf(hosts.left)[changed] ?? "").replace("ClientAliveInterval 60", "ClientAliveInterval 45"));
+  const changed =
+    Object.keys(configOf(hosts.left)).find((path) => /ClientAliveInterval 60/.test(configOf(hosts.left)[path] ?? "")) ??
+    "";
+  await hosts.left.write(
+    changed,
+    (configOf(hosts.left)[changed] ?? "").replace("ClientAliveInterval 60", "ClientAliveInterval 45"),
+  );
   await hosts.right.stop();
   const destroy = await project.destroy();
   expect(destroy.code).not.toBe(0);

@@ -1,6 +1,7 @@
 /** README is complete: every property of schema.json in its reference, every error code, every example, links that lead. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import ts from "typescript";
 import { ERROR_CODES } from "../../provider/errors";
 
 const root = path.join(__dirname, "../..");
@@ -9,6 +10,7 @@ const file = path.join(root, "README.md");
 /** A property or type in schema.json (Pulumi package schema), as far as the reference shows it. */
 interface Spec {
   readonly description?: string;
+  readonly secret?: boolean;
   readonly type?: string;
   readonly $ref?: string;
   readonly items?: Spec;
@@ -41,7 +43,7 @@ const cell = (text = ""): string => text.replaceAll("|", "\\|").replaceAll("\n",
 function table(properties: Readonly<Record<string, Spec>>, required: readonly string[] = []): string {
   const rows = Object.entries(properties).map(
     ([name, spec]) =>
-      `| \`${name}\`${required.includes(name) ? " (required)" : ""} | ${typeText(spec)} | ${cell(spec.description)} |`,
+      `| \`${name}\`${required.includes(name) ? " (required)" : ""} | ${typeText(spec)}${spec.secret === true ? ", secret" : ""} | ${cell(spec.description)} |`,
   );
   return ["| property | type | meaning |", "|---|---|---|", ...rows].join("\n");
 }
@@ -109,6 +111,27 @@ test("every error code has a row of its own, and no other has", () => {
       .find((part) => part.startsWith("Troubleshooting")) ?? "";
   const rows = [...section.matchAll(/^\| `([a-z-]+)` \| \S.* \| \S.* \|$/gm)].map((row) => row[1]);
   expect(rows).toEqual([...ERROR_CODES]);
+});
+
+test("its programs compile", () => {
+  const programs = [...readme().matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((block) => block[1] ?? "");
+  expect(programs).not.toEqual([]);
+  const names = programs.map((_, n) => path.join(root, `readme-${n}.ts`));
+  const { config } = ts.readConfigFile(path.join(root, "tsconfig.json"), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
+  // The package is this one, compiled or not.
+  const own = { baseUrl: root, paths: { "pulumi-ssh-keepalive": ["provider/index.ts"] } };
+  const host = ts.createCompilerHost({ ...options, ...own });
+  const onDisk = { readFile: host.readFile, fileExists: host.fileExists, getSourceFile: host.getSourceFile };
+  host.fileExists = (name) => names.includes(name) || onDisk.fileExists(name);
+  host.readFile = (name) => programs[names.indexOf(name)] ?? onDisk.readFile(name);
+  host.getSourceFile = (name, target, ...more) =>
+    names.includes(name)
+      ? ts.createSourceFile(name, programs[names.indexOf(name)] ?? "", target)
+      : onDisk.getSourceFile(name, target, ...more);
+  const program = ts.createProgram(names, { ...options, ...own }, host);
+  const diagnostics = names.flatMap((name) => ts.getPreEmitDiagnostics(program, program.getSourceFile(name)));
+  expect(diagnostics.map((d) => ts.flattenDiagnosticMessageText(d.messageText, "\n"))).toEqual([]);
 });
 
 test("what it links to is there", () => {

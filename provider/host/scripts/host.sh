@@ -307,6 +307,16 @@ as_client() {
   fi
 }
 
+# dump_has LINE: a line such as "clientaliveinterval 60" stands in a dump on stdin. OpenSSH 10.6 writes keywords as the manual
+# does, and flags as true and false.
+dump_has() {
+  case $1 in
+    *' yes') grep -q -i -x -e "$1" -e "${1% *} true" ;;
+    *' no') grep -q -i -x -e "$1" -e "${1% *} false" ;;
+    *) grep -q -i -x -e "$1" ;;
+  esac
+}
+
 # client_says NAME: what ssh would do for one host name, as the user whose file it is ($CLIENT_USER, empty for
 # ourselves) with the file $CLIENT_CONFIG; sets $SAID and $RC. Without -F where the file is the one ssh reads by itself,
 # because -F changes what relative Includes are under (readconf.c).

@@ -266,6 +266,9 @@ END
     record daemon.unit "$UNIT"
     record daemon.socket "$SOCKET"
     record daemon.activation "$ACTIVATION"
+  elif [ -n "$SESSION" ] && ! started_for_connection "$SESSION"; then
+    record daemon.gone "$SESSION"
+    return 0
   elif [ -n "$SESSION" ]; then
     # ssh.socket with Accept=yes or inetd: each connection starts its own sshd, which reads the files afresh.
     record daemon.perconnection "$SESSION"
@@ -298,7 +301,7 @@ END
   record sshd.exit "$RC"
   record sshd.dump "$SAID"
   if [ -n "$LISTENER" ]; then
-    pidfile_=$(printf '%s\n' "$SAID" | awk '$1 == "pidfile" { sub(/^pidfile /, ""); print; exit }')
+    pidfile_=$(printf '%s\n' "$SAID" | awk 'tolower($1) == "pidfile" { sub(/^[^ ]+ /, ""); print; exit }')
     identity "$LISTENER" "$pidfile_"
     record daemon.pidfile "$pidfile_"
     record daemon.identity "$IDENTITY"

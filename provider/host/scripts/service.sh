@@ -71,6 +71,16 @@ service_of() {
   esac
 }
 
+# started_for_connection PID: sshd was started for this connection alone, by ssh.socket with Accept=yes or a kind of
+# inetd. Otherwise the daemon that accepted it has ended since, and a new login may find nobody.
+started_for_connection() {
+  process "$1" && process "$PPID_" || return 1
+  case $COMM in *inetd* | *tcpsvd* | tcpserver | launchd) return 0 ;; esac
+  [ -d /run/systemd/system ] && {
+    systemctl is-active --quiet ssh.socket || systemctl is-active --quiet sshd.socket
+  }
+}
+
 # daemon_now: the pid of the daemon after an activation, in $DAEMON: the same one, or its successor.
 daemon_now() {
   DAEMON=

@@ -424,12 +424,19 @@ activate() {
   fi
   identity "$PID" "$PIDFILE"
   before_=$IDENTITY
-  : >"$T/activating"
+  printf '%s\n' "$before_" >"$T/activating"
   if ! tell_daemon; then
     WHY="the reload failed"
     return 1
   fi
   reread "$before_"
+}
+
+# untold: the daemon was not told to read its files, or has not: it knows the old ones.
+untold() {
+  [ -e "$T/activating" ] || return 0
+  line "$T/activating"
+  same_process "$PID" "$PID_START" && identity "$PID" "$PIDFILE" && [ -n "$IDENTITY" ] && [ "$IDENTITY" = "$LINE" ]
 }
 
 # bring_back: the daemon on the old files, in the state it was found in; tries until the time is over.
@@ -439,7 +446,9 @@ bring_back() {
   limit_=$((NOW + 3000))
   while :; do
     if sshd_tests; then
-      if daemon_now; then
+      if untold; then
+        return 0
+      elif daemon_now; then
         identity "$DAEMON" "$PIDFILE"
         PID=$DAEMON
         process "$DAEMON" && PID_START=$START
@@ -491,8 +500,8 @@ revert() {
   outcome_=reverted
   [ -z "$LEFT" ] || outcome_="reverted, left alone:$LEFT"
   if ! bring_back; then outcome_="$outcome_, the daemon is not back"; fi
-  if [ "$SIDE" = server ] && [ -n "$PID" ] && [ ! -e "$T/activating" ] && as_seen before; then
-    # The daemon was never told, and the files are those it knows, under new dates.
+  if [ "$SIDE" = server ] && [ -n "$PID" ] && untold && as_seen before; then
+    # The files are those the daemon knows, under new dates.
     identity "$PID" "$PIDFILE"
     printf '%s\n' "$IDENTITY" >"$TARGET/asof.$TXID" && mv -f "$TARGET/asof.$TXID" "$TARGET/asof"
   fi

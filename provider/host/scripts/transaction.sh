@@ -180,7 +180,7 @@ validate() {
 # wanted_in_candidate ENCODED: a line such as "clientaliveinterval 60" stands in what OpenSSH said of the candidate.
 wanted_in_candidate() {
   decode "$1"
-  grep -q -i -x -e "$value" "$T/candidate/0" || WHY="${WHY:+$WHY; }OpenSSH would not have \"$value\""
+  dump_has "$value" <"$T/candidate/0" || WHY="${WHY:+$WHY; }OpenSSH would not have \"$value\""
 }
 
 # stage_spec ENCODED: a -C specification, a host name for ssh -G, or "-". `group=NAME` becomes a member of that group.

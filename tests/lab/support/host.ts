@@ -46,6 +46,8 @@ export interface LabHost {
   sh(script: string, options?: RunOptions): Promise<Ended>;
   /** The same; rejects unless it exits with 0, resolves to its output. */
   must(script: string, options?: RunOptions): Promise<string>;
+  /** How to run a program on the host as root from here, as arguments of a process. */
+  command(words: readonly string[]): { readonly file: string; readonly args: readonly string[] };
   /** A strict login of its own from this process, and a command. */
   ssh(
     command: string,
@@ -53,6 +55,11 @@ export interface LabHost {
   ): Promise<Ended>;
   /** A login of its own that does nothing until it is asked whether it still lives. */
   idleSession(user?: string): IdleSession;
+  /**
+   * Runs `action` on the host the moment that `condition` succeeds there (both POSIX sh, polled every few
+   * milliseconds); resolves when it has. Rejects after a minute.
+   */
+  when(condition: string, action: string): Promise<void>;
   /** Takes the host off the bridge (packets are lost, nobody is told), or puts it back. */
   network(state: "down" | "up"): Promise<void>;
   read(path: string): Promise<string>;
@@ -319,11 +326,15 @@ async function startHost(place: Place): Promise<LabHost> {
 
   const consoleEnd = async () => (await readFile(consoleFile, "utf8").catch(() => "")).slice(-3000);
 
-  const sh = (script: string, runOptions?: RunOptions) =>
-    run("nsenter", ["-t", String(leaderPid), "-m", "-u", "-i", "-n", "-p", "-C", "/bin/sh", "-c", script], {
-      ...runOptions,
-      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME: "/root", LC_ALL: "C" },
-    });
+  const command = (words: readonly string[]) => {
+    const environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C"];
+    const enter = ["-t", String(leaderPid), "-m", "-u", "-i", "-n", "-p", "-C"];
+    return { file: "nsenter", args: [...enter, "env", "-i", ...environment, ...words] };
+  };
+  const sh = (script: string, runOptions?: RunOptions) => {
+    const { file, args } = command(["/bin/sh", "-c", script]);
+    return run(file, args, runOptions);
+  };
   const mustSh = async (script: string, runOptions?: RunOptions) => {
     const { code, stdout, stderr } = await sh(script, runOptions);
     if (code !== 0) throw new Error(`on ${name}: ${script} exited with ${code}:\n${stdout}${stderr}`);
@@ -394,9 +405,13 @@ async function startHost(place: Place): Promise<LabHost> {
     holder: holderPid,
     leader: () => leaderPid,
     connection: (user = "root") => ({ host: address, port: 22, user, privateKey, hostKey }),
+    command,
     sh,
     must: mustSh,
     idleSession: (user = "root") => echoSession("ssh", [...loginArgs(user, []), "cat"]),
+    when: async (condition, action) => {
+      await mustSh(`until ${condition}; do sleep 0.01 || sleep 1; done\n${action}`, { timeoutMs: 60_000 });
+    },
     network: async (state) => {
       await must("nsenter", ["-t", String(place.bridge), "-n", "ip", "link", "set", `h${index}`, state]);
     },
@@ -456,7 +471,9 @@ function look(root: string, path: string, found: Record<string, string>): void {
   if (stat.isSymbolicLink()) found[path] = `link ${readlinkSync(join(root, path))}`;
   else if (stat.isDirectory()) {
     found[path] = `folder ${about}`;
-    for (const entry of readdirSync(join(root, path))) look(root, `${path}/${entry}`, found);
+    // insserv's caches: it writes them in another order each time.
+    const entries = readdirSync(join(root, path)).filter((entry) => !entry.startsWith(".depend."));
+    for (const entry of entries) look(root, `${path}/${entry}`, found);
   } else if (stat.isFile()) {
     const sum = createHash("sha256")
       .update(readFileSync(join(root, path)))

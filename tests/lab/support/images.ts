@@ -28,7 +28,7 @@ export const ACCOUNTS = {
   bob: { sudo: "not at all" },
 } as const;
 
-const SYSTEMD = ["openssh-server", "systemd", "systemd-sysv", "dbus", "libpam-systemd"];
+const SYSTEMD = ["openssh-server", "openssh-client", "systemd", "systemd-sysv", "dbus", "libpam-systemd"];
 const BASE = ["sudo", "iproute2", "procps", "busybox"];
 
 /** Accounts, an empty machine identity, and nothing that starts by itself but sshd. */

@@ -1,0 +1,415 @@
+/**
+ * Bad days: the controller or the supervisor killed at any moment, two controllers at once, locks that others left. The
+ * host lets one in all the time, and is whole old or whole new in the end.
+ */
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { stagedScript } from "../../provider/host";
+import { type LightHost, startLightHost } from "../support/lightHost";
+import { makeTempFolder } from "../support/tempFolder";
+import {
+  below,
+  configuration,
+  created,
+  expectSound,
+  logged,
+  preview,
+  processesOn,
+  removed,
+  serverOn,
+  startController,
+  stateFolder,
+  until,
+  updated,
+} from "./hostCase";
+
+const folder = makeTempFolder();
+process.env.TMPDIR = folder.path;
+process.env.XDG_RUNTIME_DIR = "";
+process.env.SSH_AUTH_SOCK = "";
+afterAll(() => folder.remove());
+jest.setTimeout(300_000);
+
+/** Seconds; the shortest that inputs take. */
+const CONFIRM = 10;
+/** How long after it a busy machine may take to be done with the revert. */
+const SLACK = 6;
+
+const newHost = (extraLines: readonly string[] = []): Promise<LightHost> =>
+  startLightHost({
+    folder,
+    extraLines: ["MaxStartups 100", ...extraLines],
+    files: ({ dir, head }) => ({
+      sshd_config: `${head}Include ${dir}/sshd_config.d/*.conf\nTCPKeepAlive no\n`,
+      "sshd_config.d/50-cloud-init.conf": "ClientAliveInterval 0\n",
+    }),
+  });
+
+/** Two files at once: a drop-in that is created, and a line of the main file that is changed. */
+const wish = (host: LightHost) =>
+  serverOn(host, {
+    server: { clientAliveInterval: 60, tcpKeepAlive: true, placement: "auto" },
+    confirmTimeout: CONFIRM,
+  });
+
+interface Watch {
+  /** What was wrong at any moment. */
+  end(): Promise<readonly string[]>;
+}
+
+/** Logs in again and again, and looks at every file again and again: old bytes or new bytes, nothing else. */
+function watch(host: LightHost, whole: readonly Readonly<Record<string, string>>[]): Watch {
+  const wrong = new Set<string>();
+  let over = false;
+  const known = (name: string, text: string | undefined) => whole.some((state) => state[name] === text);
+  const files = (async () => {
+    while (!over) {
+      for (const [name, text] of Object.entries(configuration(host))) {
+        if (!name.includes("/.") && !known(name, text)) wrong.add(`${name} holds ${JSON.stringify(text.slice(-80))}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+  })();
+  const logins = (async () => {
+    while (!over) {
+      // A reload closes the listener for milliseconds: a second attempt must do.
+      const [first, second] = [await host.ssh("true"), undefined];
+      if (first.code !== 0) {
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        const again = second ?? (await host.ssh("true"));
+        if (again.code !== 0) wrong.add(`no login: ${again.stderr}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 150));
+    }
+  })();
+  return {
+    end: async () => {
+      over = true;
+      await Promise.all([files, logins]);
+      return [...wrong];
+    },
+  };
+}
+
+/** What the new state looks like, learnt on a host like it. */
+async function newState(host: LightHost): Promise<Readonly<Record<string, string>>> {
+  const applied = await created(wish(host));
+  const files = configuration(host);
+  await removed(applied);
+  return files;
+}
+
+const at = (host: LightHost, pattern: RegExp) => () => below(host.stateDir).some((name) => pattern.test(name));
+const status = (host: LightHost, word: string) => () => {
+  try {
+    return readFileSync(path.join(stateFolder(host.stateDir), "lock/status"), "utf8").startsWith(word);
+  } catch {
+    return false;
+  }
+};
+const locked = (host: LightHost) => at(host, /^[^/]+\/lock$/)();
+
+/** Waits for something that may come and go between two looks; gives up when the controller ends. */
+async function catchMoment(condition: () => boolean, ended: () => boolean): Promise<boolean> {
+  for (;;) {
+    for (let i = 0; i < 20; i++) if (condition()) return true;
+    if (ended()) return false;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+describe("a controller killed", () => {
+  const MOMENTS: readonly (readonly [string, (host: LightHost) => Promise<() => boolean>])[] = [
+    [
+      "during the look",
+      async (host) => {
+        const before = await logged(host, "Accepted publickey");
+        let seen = false;
+        void until(async () => {
+          seen = (await logged(host, "Accepted publickey")) > before;
+          return seen;
+        }, "a login");
+        return () => seen;
+      },
+    ],
+    ["while it judges", async (host) => at(host, /\/lock\/live$/)],
+    ["right after it armed", async (host) => at(host, /\/lock\/armed\./)],
+    ["when the supervisor is ready", async (host) => status(host, "ready")],
+    ["when the files are installed", async (host) => status(host, "installed")],
+    ["when the daemon has read them", async (host) => status(host, "activated")],
+    ["while it confirms", async (host) => at(host, /\/lock\/confirmed\.|\/stamp/)],
+  ];
+
+  test.each(MOMENTS)("%s leaves a host that lets one in and is whole old or whole new", async (_name, moment) => {
+    const host = await newHost();
+    const old = configuration(host);
+    const wanted = await newState(host);
+    expect(configuration(host)).toEqual(old);
+    const watching = watch(host, [old, wanted]);
+    const reached = await moment(host);
+    const controller = startController(folder, wish(host));
+    let over = false;
+    void controller.ended.then(() => {
+      over = true;
+    });
+    await catchMoment(reached, () => over);
+    controller.kill();
+    const killed = performance.now();
+    await controller.ended;
+    await until(() => !locked(host) || processesOn(host.stateDir).length === 0, "the end of it", CONFIRM + SLACK);
+    await until(() => processesOn(host.stateDir).length === 0, "the end of the supervisor", CONFIRM + SLACK);
+    expect((performance.now() - killed) / 1000).toBeLessThan(CONFIRM + SLACK);
+    expect(await watching.end()).toEqual([]);
+    const final = configuration(host);
+    expect([old, wanted]).toContainEqual(final);
+
+    // The next one finds its way, whatever was left.
+    const applied = await created(wish(host));
+    expect(configuration(host)).toEqual(wanted);
+    await expectSound(host);
+    await removed(applied);
+    expect(configuration(host)).toEqual(old);
+  });
+
+  test("at random moments, again and again, with the next one at its heels", async () => {
+    const host = await newHost();
+    const old = configuration(host);
+    const wanted = await newState(host);
+    const seed = Number(process.env.KEEPALIVE_SEED ?? Date.now() % 1_000_000);
+    let state = seed;
+    const random = () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return state / 2 ** 32;
+    };
+    const watching = watch(host, [old, wanted]);
+    for (let round = 0; round < 6; round++) {
+      const controller = startController(folder, wish(host));
+      await new Promise((resolve) => setTimeout(resolve, 300 + random() * 2500));
+      controller.kill();
+      await controller.ended;
+      if (random() < 0.5) continue;
+      const applied = await created(wish(host));
+      expect([seed, round, configuration(host)]).toEqual([seed, round, wanted]);
+      await removed(applied);
+      expect([seed, round, configuration(host)]).toEqual([seed, round, old]);
+    }
+    const applied = await created(wish(host));
+    await removed(applied);
+    expect([seed, await watching.end()]).toEqual([seed, []]);
+    expect(configuration(host)).toEqual(old);
+    await expectSound(host);
+  });
+});
+
+describe("a supervisor killed", () => {
+  test.each([
+    ["before it installs", "ready"],
+    ["before anyone confirms", "activated"],
+  ])("%s is made up for by the next run, after the time it had", async (_name, word) => {
+    const host = await newHost();
+    const old = configuration(host);
+    const wanted = await newState(host);
+    const controller = startController(folder, wish(host));
+    await catchMoment(status(host, word), () => controller.child.exitCode !== null);
+    controller.kill();
+    const begun = performance.now();
+    for (const pid of processesOn(host.stateDir)) process.kill(Number(pid), "SIGKILL");
+    await controller.ended;
+    const before = configuration(host);
+    expect([old, wanted]).toContainEqual(before);
+    expect(locked(host)).toBe(true);
+    // An armed lock is never broken before its time is over.
+    const lines = await preview(wish(host));
+    expect(lines.join("\n")).toMatch(/\[locked\] observe: another transaction, by .*process \d+\), is under way for \d+ s at most/);
+    const applied = await created(wish(host));
+    expect((performance.now() - begun) / 1000).toBeGreaterThan(CONFIRM);
+    expect(configuration(host)).toEqual(wanted);
+    await expectSound(host);
+    await removed(applied);
+    expect(configuration(host)).toEqual(old);
+  });
+
+  test("after someone confirmed does not matter", async () => {
+    const host = await newHost();
+    const wanted = await newState(host);
+    const controller = startController(folder, wish(host));
+    await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
+    const [pid] = readFileSync(path.join(stateFolder(host.stateDir), "lock/supervisor"), "utf8").split(" ");
+    process.kill(Number(pid), "SIGKILL");
+    const { applied } = await controller.ended;
+    expect(applied?.failures).toEqual([]);
+    expect(configuration(host)).toEqual(wanted);
+    await expectSound(host);
+  });
+});
+
+describe("several controllers", () => {
+  test("on one host do their work one after another", async () => {
+    const host = await newHost();
+    const intervals = [61, 62, 63];
+    const ends = await Promise.all(
+      intervals.map((interval) =>
+        startController(
+          folder,
+          serverOn(host, { server: { clientAliveInterval: interval }, confirmTimeout: 60 }),
+        ).ended,
+      ),
+    );
+    expect(ends.map(({ applied, output }) => applied?.failures ?? output)).toEqual([[], [], []]);
+    const backups = readdirSync(path.join(stateFolder(host.stateDir), "backups"));
+    expect(backups).toHaveLength(3);
+    const dump = await host.sshdT();
+    expect(intervals.map(String)).toContain(dump.get("clientaliveinterval"));
+    await expectSound(host);
+  });
+});
+
+describe("a lock", () => {
+  const bootId = () => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+
+  /** A lock as a transaction leaves it that was cut off; returns its folder. */
+  function leave(host: LightHost, boot: string, until: number, files: Readonly<Record<string, string>>): string {
+    const lock = path.join(stateFolder(host.stateDir), "lock");
+    mkdirSync(lock, { mode: 0o700 });
+    writeFileSync(path.join(lock, `held.${boot}.${until}.1.0.feedfeedfeedfeed`), "", { mode: 0o600 });
+    for (const [name, text] of Object.entries({ who: "ana@laptop\n", ...files })) {
+      writeFileSync(path.join(lock, name), text, { mode: 0o600 });
+    }
+    return lock;
+  }
+  /** An armed transaction over the drop-in, with the new bytes in place. */
+  const armed = (host: LightHost) => {
+    const dropIn = path.join(host.dir, "sshd_config.d/00-pulumi-ssh-keepalive.conf");
+    writeFileSync(dropIn, "ClientAliveInterval 44\n");
+    return {
+      "armed.feedfeedfeedfeed": "",
+      conf: `txid feedfeedfeedfeed\nseconds 60\nside server\nconfig ${host.configPath}\narmedat 1\nexe /usr/sbin/sshd\n`,
+      args: "",
+      argv: "",
+      seen: "",
+      "run.sh": stagedScript(),
+      "0.path": `${dropIn}\n`,
+      "0.real": `${dropIn}\n`,
+      "0.sum": "absent\n",
+      "0.new": "ClientAliveInterval 44\n",
+      log: "",
+    };
+  };
+  const uptime = () => Math.floor(Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 100);
+
+  test.each([
+    ["of another boot, nothing armed", (h: LightHost) => leave(h, "another-boot", 9e9, {})],
+    ["of another boot, armed", (h: LightHost) => leave(h, "another-boot", 9e9, armed(h))],
+    ["whose time is over, nothing armed", (h: LightHost) => leave(h, bootId(), 1, {})],
+    ["whose time is over, armed", (h: LightHost) => leave(h, bootId(), 1, armed(h))],
+    ["that nobody put a name to", (h: LightHost) => {
+      const lock = leave(h, "x", 1, {});
+      rmSync(lock, { recursive: true });
+      mkdirSync(lock, { mode: 0o700 });
+    }],
+  ])("%s is taken over", async (_name, make) => {
+    const host = await newHost();
+    const applied = await created(wish(host));
+    await removed(applied);
+    const old = configuration(host);
+    make(host);
+    expect((await preview(wish(host))).join("\n")).toMatch(/\[locked\] observe: /);
+    const again = await created(wish(host));
+    expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+    await removed(again);
+    expect(configuration(host)).toEqual(old);
+    await expectSound(host);
+  });
+
+  test("that is armed is not broken before its time, and waited for", async () => {
+    const host = await newHost();
+    const applied = await created(wish(host));
+    await removed(applied);
+    const begun = performance.now();
+    leave(host, bootId(), uptime() + 600, armed(host));
+    await created(wish(host));
+    expect((performance.now() - begun) / 1000).toBeGreaterThan(6);
+    expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+    await expectSound(host);
+  });
+});
+
+describe("the decision", () => {
+  test("has exactly one winner, however many try at once", () => {
+    const T = path.join(mkdtempSync(path.join(folder.path, "decide-")), "lock");
+    mkdirSync(T);
+    const script = path.join(T, "..", "run.sh");
+    writeFileSync(script, stagedScript());
+    const race = `
+      for who in 1 2 3 4 5 6 7 8; do
+        for outcome in confirmed reverting; do
+          sh ${script} eval "T=${T} TXID=x; while [ ! -e ${T}/go ]; do :; done; decide $outcome && echo won >>${T}/won" &
+        done
+      done
+      sleep 0.3; : >${T}/go; wait`;
+    for (let round = 0; round < 5; round++) {
+      for (const name of readdirSync(T)) rmSync(path.join(T, name));
+      writeFileSync(path.join(T, "armed.x"), "");
+      execFileSync("sh", ["-c", race]);
+      expect(readFileSync(path.join(T, "won"), "utf8")).toBe("won\n");
+      expect(readdirSync(T).filter((name) => /\.x$/.test(name))).toHaveLength(1);
+    }
+  });
+
+  test("between the timer and a login that confirms is the host's, and both sides learn it", async () => {
+    // The controller is held up until the time is as good as over, a little earlier or later each time.
+    for (const early of [600, 250, 50, -100]) {
+      const host = await newHost();
+      const old = configuration(host);
+      const controller = startController(folder, wish(host));
+      const lock = () => path.join(stateFolder(host.stateDir), "lock");
+      if (!(await catchMoment(status(host, "ready"), () => controller.child.exitCode !== null))) throw new Error("never ready");
+      const armedAt = Number(/armedat (\d+)/.exec(readFileSync(path.join(lock(), "conf"), "utf8"))?.[1]);
+      controller.child.kill("SIGCONT");
+      await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
+      controller.child.kill("SIGSTOP");
+      const now = () => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000;
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, armedAt * 10 + CONFIRM * 1000 - early - now())));
+      controller.child.kill("SIGCONT");
+      const { applied, output } = await controller.ended;
+      await expectSound(host, 30);
+      const confirmed = applied?.failures.length === 0;
+      const dropIn = existsSync(path.join(host.dir, "sshd_config.d/00-pulumi-ssh-keepalive.conf"));
+      expect([early, output, dropIn]).toEqual([early, output, confirmed]);
+      if (!confirmed) expect(configuration(host)).toEqual(old);
+    }
+  });
+});
+
+test("a transaction that is left without a controller is undone within its time, to the second", async () => {
+  const host = await newHost();
+  const old = configuration(host);
+  const controller = startController(folder, wish(host));
+  await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
+  controller.kill();
+  await controller.ended;
+  const conf = readFileSync(path.join(stateFolder(host.stateDir), "lock/conf"), "utf8");
+  const armedAt = Number(/armedat (\d+)/.exec(conf)?.[1]) / 100;
+  await until(() => JSON.stringify(configuration(host)) === JSON.stringify(old), "the old files", CONFIRM + SLACK);
+  const took = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) - armedAt;
+  expect(took).toBeGreaterThan(CONFIRM - 0.5);
+  expect(took).toBeLessThan(CONFIRM + 2);
+  await expectSound(host);
+});
+
+test("a supervisor told to end puts the old state back first", async () => {
+  const host = await newHost();
+  const old = configuration(host);
+  const controller = startController(folder, serverOn(host, { confirmTimeout: 60 }));
+  await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
+  controller.kill();
+  const [pid] = readFileSync(path.join(stateFolder(host.stateDir), "lock/supervisor"), "utf8").split(" ");
+  process.kill(Number(pid), "SIGTERM");
+  await controller.ended;
+  await expectSound(host);
+  expect(configuration(host)).toEqual(old);
+});
+
+void spawn;
+void updated;

@@ -1,5 +1,5 @@
 /** Lines to the engine, which shows them beside the resource they are about. Loaded only where something is said. */
-import { credentials } from "@grpc/grpc-js";
+import { credentials, Metadata } from "@grpc/grpc-js";
 import { EngineClient } from "@pulumi/pulumi/proto/engine_grpc_pb";
 import { LogRequest, LogSeverity } from "@pulumi/pulumi/proto/engine_pb";
 
@@ -13,27 +13,26 @@ export interface EngineLog {
   readonly flushed: () => Promise<void>;
 }
 
+/** How long the engine may take for one line, in milliseconds. */
+const PATIENCE_MS = 5000;
+
 /** Connects to the engine at `address`, `HOST:PORT`. Nothing said ever fails: who does not listen misses it. */
 export function engineLog(address: string): EngineLog {
   const client = new EngineClient(address, credentials.createInsecure());
-  const underWay = new Set<Promise<void>>();
-  const send = (
-    severity: LogRequest["getSeverity"] extends () => infer S ? S : never,
-    urn: string,
-    text: string,
-    ephemeral: boolean,
-  ) => {
+  // One after the other: calls that are under way together overtake each other.
+  let last: Promise<void> = Promise.resolve();
+  const send = (severity: LogSeverity, urn: string, text: string, ephemeral: boolean): void => {
     const request = new LogRequest().setSeverity(severity).setUrn(urn).setMessage(text).setEphemeral(ephemeral);
-    const sent = new Promise<void>((resolve) => {
-      client.log(request, { deadline: Date.now() + 5000 }, () => resolve());
-    }).finally(() => underWay.delete(sent));
-    underWay.add(sent);
+    last = last.then(
+      () =>
+        new Promise<void>((resolve) => {
+          client.log(request, new Metadata(), { deadline: Date.now() + PATIENCE_MS }, () => resolve());
+        }),
+    );
   };
   return {
     say: (severity, urn, text) => send(severity === "info" ? LogSeverity.INFO : LogSeverity.WARNING, urn, text, false),
     show: (urn, text) => send(LogSeverity.INFO, urn, text, true),
-    flushed: async () => {
-      await Promise.all(underWay);
-    },
+    flushed: () => last,
   };
 }

@@ -58,6 +58,8 @@ export interface Failure {
   /** The host's name in the `hosts` map. */
   readonly host?: string;
   readonly step: Step;
+  /** The input that is to blame where it is given, within the host's settings: `server.configPath`. */
+  readonly property?: string;
   /** What happened, one sentence; anything that came from a host in it is already escaped. */
   readonly reason: string;
   /** What to do about it, one sentence. */

@@ -11,7 +11,7 @@ import { type HostFacts, type Look, observe } from "./observe";
 import { planRemoval, planTarget, type TargetPlan, type TargetState, type TransactionPlan, type Wish } from "./plan";
 import { parseVersion } from "./semantics";
 import type { Side } from "./settings";
-import { settleLeftover, type Transacted, takeOwnership, transact } from "./transaction";
+import { NOTHING_CHANGED, settleLeftover, type Transacted, takeOwnership, transact } from "./transaction";
 
 /** What one look at a host led to. */
 export type HostPlan =
@@ -220,7 +220,7 @@ async function withRetries<T>(name: string, attempt: (fresh: boolean) => Promise
       return await attempt(tries > 0 || lockedUntil !== undefined);
     } catch (error) {
       const failure = failureOf(error, name);
-      if (!AGAIN.includes(failure.code)) throw error;
+      if (!AGAIN.includes(failure.code) && !wasCutOff(failure)) throw error;
       if (failure.code === "locked") {
         // Its holder says how long it may last at most; mostly it is over much sooner.
         lockedUntil ??= performance.now() + Math.min((failure.retryAfterSeconds ?? 0) + 10, 900) * 1000;
@@ -230,6 +230,12 @@ async function withRetries<T>(name: string, attempt: (fresh: boolean) => Promise
     }
   }
 }
+
+/**
+ * Another process that shares the connection closed it for a transaction of its own; what was under way came to nothing.
+ */
+const wasCutOff = (failure: Failure): boolean =>
+  failure.code === "protocol" && (failure.step === "observe" || failure.aftermath === NOTHING_CHANGED);
 
 /** Facts of a host on which no transaction is under way; what a crash left of one is first brought to its end. */
 async function settledFacts(way: Way, fresh: boolean): Promise<HostFacts> {

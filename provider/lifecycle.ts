@@ -108,28 +108,23 @@ function inputFailures(host: HostSettings, plan: HostPlan | undefined, inputs: S
   if (plan?.kind !== "looked") return [];
   return plan.targets.flatMap((target) => {
     if (target.kind !== "refused") return [];
-    const { failure } = target;
-    const side: Side = target.state.side;
-    const own = inputs.hosts[host.name]?.[side] as Bag | undefined;
-    const at = (key: string): string =>
-      own !== undefined && key in own ? `hosts[${JSON.stringify(host.name)}].${side}.${key}` : `${side}.${key}`;
-    const text = describeFailure(failure);
-    switch (failure.code) {
-      case "idle-timeout":
-        return [{ property: at(side === "server" ? "clientAliveInterval" : "serverAliveInterval"), reason: text }];
-      case "config-missing":
-        if (side === "client" && host.client?.user !== undefined && host.client.configPath === undefined) {
-          return [{ property: at("user"), reason: text }];
-        }
-        return host[side]?.configPath === undefined ? [] : [{ property: at("configPath"), reason: text }];
-      case "host-tools":
-        return side === "server" && host.server?.sshdPath !== undefined
-          ? [{ property: at("sshdPath"), reason: text }]
-          : [];
-      default:
-        return [];
-    }
+    const [side = "", key = ""] = target.failure.property?.split(".") ?? [];
+    // What is to blame is an input only where the program gave it; a default that does not fit is the host's state.
+    const at = [
+      ["hosts", host.name, side, key],
+      [side, key],
+    ].find((path) => given(inputs, path));
+    if (at === undefined) return [];
+    const property = at.length === 4 ? `hosts[${JSON.stringify(host.name)}].${side}.${key}` : `${side}.${key}`;
+    return [{ property, reason: describeFailure(target.failure) }];
   });
+}
+
+/** Whether the inputs have a value at `path`. */
+function given(inputs: object, path: readonly string[]): boolean {
+  let at: unknown = inputs;
+  for (const key of path) at = typeof at === "object" && at !== null ? (at as Bag)[key] : undefined;
+  return at !== undefined;
 }
 
 /** What an up would do on a host, or why nothing is known of it; empty: nothing to do. */

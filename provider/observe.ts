@@ -321,7 +321,8 @@ function readTarget(section: Section, home: string): TargetFacts {
       ? {}
       : {
           lock: {
-            state: lock === "stale" ? ("stale" as const) : ("live" as const),
+            // One without a name (`new`) is being made this moment, or left so: whoever tidies up waits and sees.
+            state: lock === "live" ? ("live" as const) : ("stale" as const),
             who: get("target.lock.who") ?? "someone",
             leftSeconds: Number(get("target.lock.left") ?? "1"),
           },

@@ -151,19 +151,27 @@ export function planTarget(
 ): TargetPlan {
   const state = readState(facts, wish);
   const drift = facts.daemonGone ? [] : driftLines(state);
-  const refused = (code: ErrorCode, reason: string, remedy: string, step: Step = "observe"): TargetPlan => ({
+  const refused = (trouble: Trouble, step: Step): TargetPlan => ({
     kind: "refused",
     state,
     drift,
-    failure: { code, host, step, reason, remedy },
+    failure: { ...trouble, host, step },
   });
 
   const underWay = lockFailure(host, facts);
   if (underWay !== undefined) return { kind: "refused", state, drift, failure: underWay };
   const broken = whatIsBroken(facts, wish);
-  if (broken !== undefined) return refused(broken.code, broken.reason, broken.remedy);
+  if (broken !== undefined) return refused(broken, "observe");
   const idle = tooLateForIdle(facts, wish, state);
-  if (idle !== undefined) return refused("idle-timeout", idle, "Change the interval or idleTimeout as said", "plan");
+  if (idle !== undefined) {
+    const [interval] = optionsOf(wish.side);
+    const trouble = {
+      code: "idle-timeout",
+      reason: idle,
+      remedy: "Change the interval or idleTimeout as said",
+    } as const;
+    return refused({ ...trouble, property: `${wish.side}.${interval?.input}` }, "plan");
+  }
 
   const record = readRecord(facts.record, facts.config);
   const plan = (newFileAllowed: boolean): EditPlan =>
@@ -479,11 +487,15 @@ function lockFailure(host: string, facts: TargetFacts): Failure | undefined {
       };
 }
 
+/** A failure before host and step are put to it. */
+type Trouble = Pick<Failure, "code" | "reason" | "remedy" | "property">;
+
 /** Why a host's configuration cannot be worked on as it stands. */
-function whatIsBroken(facts: TargetFacts, wish: Wish): { code: ErrorCode; reason: string; remedy: string } | undefined {
+function whatIsBroken(facts: TargetFacts, wish: Wish): Trouble | undefined {
   if (facts.noUser !== undefined) {
     return {
       code: "config-missing",
+      property: "client.user",
       reason: `there is no user ${shown(facts.noUser)}`,
       remedy: "Correct client.user, or make the user first",
     };
@@ -492,6 +504,7 @@ function whatIsBroken(facts: TargetFacts, wish: Wish): { code: ErrorCode; reason
     const program = wish.side === "server" ? "sshd" : "ssh";
     return {
       code: "host-tools",
+      ...(wish.side === "server" ? { property: "server.sshdPath" } : {}),
       reason: `${program} was not found${facts.missingProgram === program ? "" : ` at ${shown(facts.missingProgram)}`}`,
       remedy: `Install OpenSSH's ${wish.side}${wish.side === "server" ? ", or say where it is with server.sshdPath" : ""}`,
     };
@@ -514,6 +527,7 @@ function whatIsBroken(facts: TargetFacts, wish: Wish): { code: ErrorCode; reason
   if (daemon !== undefined && daemon.realConfig !== "" && daemon.realConfig !== facts.realConfig) {
     return {
       code: "daemon",
+      property: "server.configPath",
       reason: `the sshd that serves this login reads ${shown(daemon.config)}, not ${shown(facts.config)}`,
       remedy: "Leave server.configPath out, or connect to the port of the daemon that reads that file",
     };
@@ -526,6 +540,7 @@ function whatIsBroken(facts: TargetFacts, wish: Wish): { code: ErrorCode; reason
     ];
     return {
       code: "config-missing",
+      property: `${wish.side}.configPath`,
       reason: `${shown(facts.config)} ${what}`,
       remedy: "Correct configPath, or put the file there first",
     };

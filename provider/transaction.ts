@@ -41,6 +41,9 @@ const ARM_TIMEOUT_MS = 60_000;
 /** How long after the supervisor may install a new login is made, in milliseconds: sooner would be served by the old state. */
 const SETTLE_MS = 250;
 
+/** What an error says of a host on which nothing was begun or everything is as it was. */
+export const NOTHING_CHANGED = "nothing was changed";
+
 type Datum = readonly [name: string, value: string];
 
 /** Carries a plan out. Rejects with a KeepaliveError that says what state the host is in. */
@@ -116,7 +119,7 @@ export async function takeOwnership(connector: Connector, own: Own): Promise<voi
       step: "confirm",
       reason: shown(failed),
       remedy: remedyOf(code),
-      aftermath: "nothing was changed",
+      aftermath: NOTHING_CHANGED,
       ...retryAfter(answer),
     });
   }
@@ -148,7 +151,7 @@ function refusal(connector: Connector, answer: Answer): KeepaliveError {
     step,
     reason: shown(value(answer, "failed.reason") ?? "the host did not say that it is armed", 900),
     remedy: remedyOf(code),
-    aftermath: "nothing was changed",
+    aftermath: NOTHING_CHANGED,
     ...retryAfter(answer),
   });
 }
@@ -370,9 +373,11 @@ async function withAftermath(
     ? outcome === "reverted"
       ? "the old settings are back in force"
       : `the host ${shown(outcome)}`
-    : outcome === "confirmed"
-      ? "the new settings are in force"
-      : "the host could not be asked how it ended; it puts the old settings back by itself";
+    : outcome === "unknown" && failure.step === "arm"
+      ? NOTHING_CHANGED
+      : outcome === "confirmed"
+        ? "the new settings are in force"
+        : "the host could not be asked how it ended; it puts the old settings back by itself";
   if (outcome === "confirmed") {
     return new KeepaliveError({ ...own, aftermath, remedy: "Run again: it will find the host as wanted" });
   }

@@ -23,13 +23,26 @@ export interface Change {
 
 const pathOf = ({ host, side, input }: DriftedOption): Path => ["hosts", host, side, input];
 
-/** Outputs with each drifted option's live value at its host's own path. */
-export function withLiveValues(outputs: Bag, drift: Drift): Bag {
-  return drift.options.reduce(
-    (bag, option) =>
-      isRecord(valueAt(bag, ["hosts", option.host])) ? withValueAt(bag, pathOf(option), option.live) : bag,
-    outputs,
-  );
+/** Outputs with each drifted option's live value at its host's own path. What is wanted in secret is live in secret. */
+export function withLiveValues(outputs: Properties, drift: Drift): Properties {
+  const known = drift.options.filter((o) => isRecord(valueAt(outputs.values, ["hosts", o.host])));
+  return {
+    values: known.reduce((bag, option) => withValueAt(bag, pathOf(option), option.live), outputs.values),
+    secrets: [...outputs.secrets, ...known.filter((o) => isSecretAt(outputs.secrets, [o.side, o.input])).map(pathOf)],
+  };
+}
+
+/** Outputs of an earlier read without the live values in them: the program's own, as the inputs say them. */
+export function withoutLiveValues(outputs: Bag, inputs: Bag): Bag {
+  const names = isRecord(outputs.hosts) ? Object.keys(outputs.hosts) : [];
+  const places = names.flatMap((host) => OPTIONS.map(({ side, input }) => ["hosts", host, side, input]));
+  return places.reduce((bag, path) => {
+    const [, , side = "", input = ""] = path;
+    const own = valueAt(inputs, path);
+    if (valueAt(bag, path) === undefined) return bag;
+    if (own !== undefined) return withValueAt(bag, path, own);
+    return valueAt(inputs, [side, input]) === undefined ? bag : withValueAt(bag, path, undefined);
+  }, outputs);
 }
 
 /**

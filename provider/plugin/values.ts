@@ -99,8 +99,7 @@ export function withValueAt(values: Bag, path: Path, value: unknown): Bag {
   const [key, ...rest] = path;
   if (key === undefined) return values;
   const inner = values[key];
-  const next =
-    rest.length === 0 ? value : withValueAt(isRecord(inner) ? inner : value === undefined ? {} : {}, rest, value);
+  const next = rest.length === 0 ? value : withValueAt(isRecord(inner) ? inner : {}, rest, value);
   const empty = isRecord(next) && Object.keys(next).length === 0 && value === undefined;
   const { [key]: _, ...others } = values;
   return next === undefined || empty ? others : { ...values, [key]: next };

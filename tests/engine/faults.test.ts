@@ -221,7 +221,9 @@ describe("a supervisor killed", () => {
     expect(locked(host)).toBe(true);
     // An armed lock is never broken before its time is over.
     const lines = await preview(wish(host));
-    expect(lines.join("\n")).toMatch(/\[locked\] observe: another transaction, by .*process \d+\), is under way for \d+ s at most/);
+    expect(lines.join("\n")).toMatch(
+      /\[locked\] observe: another transaction, by .*process \d+\), is under way for \d+ s at most/,
+    );
     const applied = await created(wish(host));
     expect((performance.now() - begun) / 1000).toBeGreaterThan(CONFIRM);
     expect(configuration(host)).toEqual(wanted);
@@ -249,11 +251,10 @@ describe("several controllers", () => {
     const host = await newHost();
     const intervals = [61, 62, 63];
     const ends = await Promise.all(
-      intervals.map((interval) =>
-        startController(
-          folder,
-          serverOn(host, { server: { clientAliveInterval: interval }, confirmTimeout: 60 }),
-        ).ended,
+      intervals.map(
+        (interval) =>
+          startController(folder, serverOn(host, { server: { clientAliveInterval: interval }, confirmTimeout: 60 }))
+            .ended,
       ),
     );
     expect(ends.map(({ applied, output }) => applied?.failures ?? output)).toEqual([[], [], []]);
@@ -284,7 +285,7 @@ describe("a lock", () => {
     writeFileSync(dropIn, "ClientAliveInterval 44\n");
     return {
       "armed.feedfeedfeedfeed": "",
-      conf: `txid feedfeedfeedfeed\nseconds 60\nside server\nconfig ${host.configPath}\narmedat 1\nexe /usr/sbin/sshd\n`,
+      conf: `txid feedfeedfeedfeed\nseconds 60\nside server\nconfig ${host.configPath}\narmedat 1\nexe /usr/sbin/sshd\npid ${host.pid()}\npidstart ${startOf(host.pid())}\npidfile ${host.dir}/sshd.pid\n`,
       args: "",
       argv: "",
       seen: "",
@@ -296,6 +297,11 @@ describe("a lock", () => {
       log: "",
     };
   };
+  /** Start of a process in ticks since boot (proc(5), /proc/PID/stat, field 22). */
+  const startOf = (pid: number | undefined) =>
+    readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ")[19];
   const uptime = () => Math.floor(Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 100);
 
   test.each([
@@ -303,11 +309,14 @@ describe("a lock", () => {
     ["of another boot, armed", (h: LightHost) => leave(h, "another-boot", 9e9, armed(h))],
     ["whose time is over, nothing armed", (h: LightHost) => leave(h, bootId(), 1, {})],
     ["whose time is over, armed", (h: LightHost) => leave(h, bootId(), 1, armed(h))],
-    ["that nobody put a name to", (h: LightHost) => {
-      const lock = leave(h, "x", 1, {});
-      rmSync(lock, { recursive: true });
-      mkdirSync(lock, { mode: 0o700 });
-    }],
+    [
+      "that nobody put a name to",
+      (h: LightHost) => {
+        const lock = leave(h, "x", 1, {});
+        rmSync(lock, { recursive: true });
+        mkdirSync(lock, { mode: 0o700 });
+      },
+    ],
   ])("%s is taken over", async (_name, make) => {
     const host = await newHost();
     const applied = await created(wish(host));
@@ -364,7 +373,8 @@ describe("the decision", () => {
       const old = configuration(host);
       const controller = startController(folder, wish(host));
       const lock = () => path.join(stateFolder(host.stateDir), "lock");
-      if (!(await catchMoment(status(host, "ready"), () => controller.child.exitCode !== null))) throw new Error("never ready");
+      if (!(await catchMoment(status(host, "ready"), () => controller.child.exitCode !== null)))
+        throw new Error("never ready");
       const armedAt = Number(/armedat (\d+)/.exec(readFileSync(path.join(lock(), "conf"), "utf8"))?.[1]);
       controller.child.kill("SIGCONT");
       await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);

@@ -236,10 +236,7 @@ export function compiledProvider(folder: TempFolder): string {
     if (name.endsWith(".ts")) {
       mkdirSync(path.dirname(target), { recursive: true });
       const source = readFileSync(path.join(from, name), "utf8");
-      writeFileSync(
-        target.replace(/ts$/, "js"),
-        ts.transpileModule(source, { compilerOptions: options }).outputText,
-      );
+      writeFileSync(target.replace(/ts$/, "js"), ts.transpileModule(source, { compilerOptions: options }).outputText);
     }
   }
   cpSync(path.join(from, "host/scripts"), path.join(to, "host/scripts"), { recursive: true });

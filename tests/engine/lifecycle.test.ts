@@ -16,7 +16,7 @@ import {
 } from "../support/program";
 import { makeTempFolder } from "../support/tempFolder";
 
-jest.setTimeout(120_000);
+jest.setTimeout(600_000);
 
 const NAMES = [
   "renamed",

@@ -15,7 +15,7 @@ import {
 import { type ProviderProcess, startProviderProcess } from "../support/providerProcess";
 import { makeTempFolder } from "../support/tempFolder";
 
-jest.setTimeout(180_000);
+jest.setTimeout(600_000);
 
 const folder = makeTempFolder();
 let project: KeepaliveProject;

@@ -2,7 +2,6 @@ import { existsSync, writeFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { startLab } from "./support/host";
 
-const only = process.env.ONLY;
 test("hold", async () => {
   const lab = await startLab();
   const names = (process.env.NAMES ?? "").split(",") as never[];

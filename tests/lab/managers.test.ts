@@ -159,7 +159,7 @@ describeLab("each service manager", () => {
         const up = fleet.up();
         await closing;
         // The old settings come back whether or not anybody can ask.
-        await until(async () => (await host.read(DROPIN)) === START, "the revert", 40_000);
+        await until(async () => (await host.sh(CHANGED)).code !== 0, "the revert", 40_000);
         await host.must("mv /root/.ssh.away /root/.ssh");
         const [failure] = await up;
         expect(failure).toMatch(/^h: \[auth\] verify: .*old settings/);
@@ -185,7 +185,8 @@ describeLab("each service manager", () => {
           await host.boot();
           expect(host.snapshot()).toEqual(before);
           // sshd writes its PidFile once it has read its files.
-          if (activation === "reload") expect(await host.must(`find ${DROPIN} -newer /run/sshd.pid`)).toBe("");
+          if (activation === "reload")
+            expect(await host.must("find /etc/ssh/sshd_config.d -newer /run/sshd.pid")).toBe("");
           await host.must("ip link set eth0 up");
           const [failure] = await up;
           expect(failure).toMatch(/^h: \[\w+\] verify: /);

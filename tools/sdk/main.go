@@ -21,6 +21,14 @@ import (
 // What generated files name as their origin.
 const tool = "pulumi-ssh-keepalive"
 
+// The Go SDK as a module of its own: its path is language.go.importBasePath of the schema.
+const goModule = `module pulumi-ssh-keepalive/sdk/go/sshkeepalive
+
+go 1.24
+
+require github.com/pulumi/pulumi/sdk/v3 v3.232.0
+`
+
 func main() {
 	if len(os.Args) != 3 {
 		fmt.Fprintln(os.Stderr, "usage: sdk SCHEMA FOLDER")
@@ -48,7 +56,11 @@ func generate(schemaFile, folder string) error {
 			return python.GeneratePackage(tool, pkg, nil, nil)
 		}},
 		{"go", func(pkg *schema.Package) (map[string][]byte, error) {
-			return gogen.GeneratePackage(tool, pkg, nil)
+			files, err := gogen.GeneratePackage(tool, pkg, nil)
+			if err == nil {
+				files["go.mod"] = []byte(goModule)
+			}
+			return files, err
 		}},
 	}
 	for _, language := range languages {

@@ -85,6 +85,8 @@ process() {
     COMM=${COMM%)*}
     # shellcheck disable=SC2086 # fields of /proc/PID/stat are split on purpose
     set -- ${stat_##*) }
+    # One that has ended and is not yet waited for is none.
+    case $1 in Z | X) return 1 ;; esac
     PPID_=$2
     START=${20}
   else
@@ -254,12 +256,13 @@ daemon_exe() {
   [ -x "$EXE" ] || EXE=
 }
 
-# identity PID: changes when the process executes itself again (the auxiliary vector holds the address of fresh random
+# identity PID: empty when it cannot be told, also while the process ends; changes when the process executes itself again (the auxiliary vector holds the address of fresh random
 # bytes); without /proc the PidFile's change time serves, given as $2.
 identity() {
   if [ -r "/proc/$1/auxv" ]; then
     { IDENTITY=$(cksum <"/proc/$1/auxv"); } 2>/dev/null || IDENTITY=
-    [ -n "$IDENTITY" ] && return 0
+    case $IDENTITY in *' 0') IDENTITY= ;; esac
+    return 0
   fi
   IDENTITY=$(ls -ldT "${2:-/nonexistent}" 2>/dev/null) || IDENTITY=
 }

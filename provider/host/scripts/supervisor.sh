@@ -187,7 +187,12 @@ as_seen() {
       { [ -e "$match_" ] || [ -L "$match_" ]; } && [ ! -d "$match_" ] || continue
       planned "$match_" || found_=$found_$NL$match_
     done
-    [ "$found_" = "$expected_" ] || CHANGED="$CHANGED $pattern_"
+    # By name, what came and what went.
+    [ "$found_" = "$expected_" ] || CHANGED="$CHANGED$(
+      printf '%s\n' "$found_" "$expected_" | sort | uniq -u | while IFS= read -r match_; do
+        [ -z "$match_" ] || printf ' %s' "$match_"
+      done
+    )"
     set -- "$1"
     m_=$((m_ + 1))
   done
@@ -374,32 +379,39 @@ sshd_tests() {
   sshd_says "$@"
 }
 
-# reread BEFORE: waits (10 s at most) until the daemon's identity is another than BEFORE; sets $WHY on failure.
+# writes_pidfile: the PidFile is the daemon's. sshd takes it away before it executes itself again and writes it once it
+# listens (sshd.c sighup_restart, main).
+writes_pidfile() {
+  PIDFILE_HAS=
+  [ -n "$PIDFILE" ] && { read -r PIDFILE_HAS <"$PIDFILE"; } 2>/dev/null && [ "$PIDFILE_HAS" = "$DAEMON" ]
+}
+
+# reread BEFORE LISTENS: waits (10 s at most) until the daemon's identity is another than BEFORE and, where LISTENS is
+# not empty, until it has said in its PidFile that it listens; sets $WHY on failure.
 reread() {
   now
   until_=$((NOW + 1000))
+  WHY="the daemon did not read its files again"
   while :; do
     if daemon_now; then
       identity "$DAEMON" "$PIDFILE"
-      if [ "$DAEMON" != "$PID" ] || [ "$IDENTITY" != "$1" ]; then
-        process "$DAEMON"
-        printf '%s %s %s\n' "$DAEMON" "$START" "$IDENTITY" >"$T/daemon"
-        return 0
+      if [ -n "$IDENTITY" ] && { [ "$DAEMON" != "$PID" ] || [ "$IDENTITY" != "$1" ]; }; then
+        WHY="the daemon does not listen again"
+        if [ -z "$2" ] || writes_pidfile; then
+          process "$DAEMON" || continue
+          printf '%s %s %s\n' "$DAEMON" "$START" "$IDENTITY" >"$T/daemon"
+          return 0
+        fi
       fi
+    elif [ "$MANAGER" = none ] && [ ! -f "$T/reload" ]; then
+      WHY="the daemon ended instead of reading its files again"
+      return 1
     fi
     now
     if [ "$NOW" -gt "$until_" ]; then
-      if [ -n "$DAEMON" ]; then
-        WHY="the daemon $DAEMON did not read its files again"
-      else
-        WHY="the daemon ended instead of reading its files again"
-      fi
+      [ -n "$DAEMON" ] || WHY="the daemon ended instead of reading its files again"
       return 1
     fi
-    [ -n "$DAEMON" ] || [ "$MANAGER" != none ] || [ -f "$T/reload" ] || {
-      WHY="the daemon ended instead of reading its files again"
-      return 1
-    }
     nap
   done
 }
@@ -425,11 +437,18 @@ activate() {
   identity "$PID" "$PIDFILE"
   before_=$IDENTITY
   printf '%s\n' "$before_" >"$T/activating"
+  DAEMON=$PID
+  if writes_pidfile; then listens_=yes; else listens_=; fi
   if ! tell_daemon; then
-    WHY="the reload failed"
+    WHY="the reload failed: $(tail -n 1 "$T/log")"
+    # Where nobody told the daemon anything, a revert has nothing to tell it either; halfway through it may have been.
+    sleep 1
+    if same_process "$PID" "$PID_START" && identity "$PID" "$PIDFILE" && [ "$IDENTITY" = "$before_" ]; then
+      rm -f "$T/activating"
+    fi
     return 1
   fi
-  reread "$before_"
+  reread "$before_" "$listens_"
 }
 
 # untold: the daemon was not told to read its files, or has not: it knows the old ones.
@@ -453,7 +472,8 @@ bring_back() {
         PID=$DAEMON
         process "$DAEMON" && PID_START=$START
         before_=$IDENTITY
-        tell_daemon && reread "$before_" && return 0
+        if writes_pidfile; then listens_=yes; else listens_=; fi
+        tell_daemon && reread "$before_" "$listens_" && return 0
       elif start_daemon; then
         return 0
       fi
@@ -556,6 +576,15 @@ fail_and_revert() {
   exit 0
 }
 
+# crashed: the supervisor ends where it should not, by a fault of its own: what it was to undo is undone all the same.
+crashed() {
+  trap - EXIT
+  if decide reverting || is reverting; then
+    log "the supervisor failed"
+    revert
+  fi
+}
+
 # supervise T: waits until the session that armed it has ended (proof that it outlives a lost connection), installs,
 # activates, and reverts unless someone confirms in time.
 supervise() {
@@ -564,6 +593,7 @@ supervise() {
   CODE=
   trap '' HUP
   trap 'WHY="the host is shutting down" CODE=verify; fail_and_revert confirm' TERM
+  trap crashed EXIT
   deadline_=$((ARMED_AT + SECONDS_ * 100))
   process $$
   printf '%s %s\n' "$$" "$START" >"$T/supervisor"

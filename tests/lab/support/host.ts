@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
-import { mkdir, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { makeTempFolder, type TempFolder } from "../../support/tempFolder";
@@ -279,7 +279,7 @@ async function startHost(place: Place): Promise<LabHost> {
   const holder = await hold(
     ["-m", "-n", "--propagation", "private"],
     `
-    mount -t tmpfs -o mode=755 tmpfs "$2"
+    mount -t tmpfs -o mode=755,size=1g tmpfs "$2"
     mkdir "$2/upper" "$2/work" "$2/root"
     mount -t overlay -o "lowerdir=$3,upperdir=$2/upper,workdir=$2/work" overlay "$2/root"
     ip link set lo up
@@ -292,13 +292,15 @@ async function startHost(place: Place): Promise<LabHost> {
     [folder.path, dir, base, String(index), String(place.bridge), address, address6],
   );
   const holderPid = pidOf(holder);
-  /** The host's files, whether it runs or not. */
-  const root = join("/proc", String(holderPid), "root", dir, "root");
+  let leaderPid = 0;
+  /** The host's files: as its processes see them while it runs, else as they are on its disk. */
+  const root = () =>
+    leaderPid === 0 ? join("/proc", String(holderPid), "root", dir, "root") : join("/proc", String(leaderPid), "root");
 
   const publicKey = await readFile(`${key}.pub`, "utf8");
   const put = async (path: string, contents: string) => {
-    await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), contents);
+    await mkdir(dirname(join(root(), path)), { recursive: true });
+    await writeFile(join(root(), path), contents);
   };
   await put("/etc/hostname", `${name}\n`);
   await put("/etc/hosts", `127.0.0.1 localhost\n::1 localhost\n127.0.1.1 ${name}\n`);
@@ -316,13 +318,12 @@ async function startHost(place: Place): Promise<LabHost> {
   const enter = ["-t", String(holderPid), "-m", "chroot", join(dir, "root"), "/bin/sh", "-eu"];
   await must("nsenter", enter, { input: `${authorize}\n${options.prepare ?? ""}\n` });
 
-  const hostKey = (await readFile(join(root, "etc/ssh/ssh_host_ed25519_key.pub"), "utf8")).split(" ", 2).join(" ");
+  const hostKey = (await readFile(join(root(), "etc/ssh/ssh_host_ed25519_key.pub"), "utf8")).split(" ", 2).join(" ");
   const knownHosts = join(folder.path, `${name}.known_hosts`);
   await writeFile(knownHosts, `${address} ${hostKey}\n${address6} ${hostKey}\n`);
   const consoleFile = join(folder.path, `${name}.console`);
 
   let machine: ChildProcess | undefined;
-  let leaderPid = 0;
 
   const consoleEnd = async () => (await readFile(consoleFile, "utf8").catch(() => "")).slice(-3000);
 
@@ -336,7 +337,7 @@ async function startHost(place: Place): Promise<LabHost> {
     return run(file, args, runOptions);
   };
   const mustSh = async (script: string, runOptions?: RunOptions) => {
-    const { code, stdout, stderr } = await sh(script, runOptions);
+    const { code, stdout, stderr } = await sh(`set -e\n${script}`, runOptions);
     if (code !== 0) throw new Error(`on ${name}: ${script} exited with ${code}:\n${stdout}${stderr}`);
     return stdout;
   };
@@ -385,6 +386,7 @@ async function startHost(place: Place): Promise<LabHost> {
       // It has ended by itself.
     }
     await until(() => child.exitCode !== null || child.signalCode !== null, `the end of ${name}`);
+    leaderPid = 0;
   };
 
   await boot();
@@ -416,7 +418,7 @@ async function startHost(place: Place): Promise<LabHost> {
       await must("nsenter", ["-t", String(place.bridge), "-n", "ip", "link", "set", `h${index}`, state]);
     },
     ssh: (command, { user = "root", args = [], ...rest } = {}) => run("ssh", [...loginArgs(user, args), command], rest),
-    read: (path) => readFile(join(root, path), "utf8"),
+    read: (path) => readFile(join(root(), path), "utf8"),
     write: put,
     sshdT: async () => {
       const spec = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22";
@@ -429,7 +431,7 @@ async function startHost(place: Place): Promise<LabHost> {
     },
     snapshot: () => {
       const found: Record<string, string> = {};
-      for (const path of TOUCHED) look(root, path, found);
+      for (const path of TOUCHED) look(root(), path, found);
       return found;
     },
     leftovers: async () => {
@@ -529,6 +531,3 @@ export function listens(pid: number, port: number): boolean {
     }
   });
 }
-
-/** Deletes a file of a host whose path is under the given root. For preparations only. */
-export const remove = (path: string): Promise<void> => rm(path, { force: true });

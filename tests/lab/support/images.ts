@@ -1,7 +1,7 @@
 /** Base images of the lab's hosts: Debian releases and init systems, built once per machine and shared by all runs. */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, utimesSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import pLimit from "p-limit";
@@ -127,6 +127,9 @@ export function imagesFolder(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "pulumi-ssh-keepalive", "lab");
 }
 
+/** Days after which an image that no run has used is taken away. */
+const UNUSED_DAYS = 14;
+
 const building = pLimit(2);
 const made = new Map<ImageName, Promise<string>>();
 
@@ -170,5 +173,11 @@ async function make(name: ImageName): Promise<string> {
   );
   const now = new Date();
   utimesSync(target, now, now);
+  // What an earlier recipe made, unless another checkout still uses it.
+  for (const entry of readdirSync(folder)) {
+    const path = join(folder, entry);
+    const old = entry.startsWith(`${name}-`) && path !== target && statSync(path).isDirectory();
+    if (old && now.getTime() - statSync(path).mtimeMs > UNUSED_DAYS * 86_400_000) rmSync(path, { recursive: true });
+  }
   return target;
 }

@@ -1,0 +1,304 @@
+/** A YAML program end to end under the real engine: the plugin's whole life, with every call of it read. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type LightHost, startFleet } from "../support/lightHost";
+import { configOf, entry, footprint, isManaged, said } from "../support/program";
+import { makeTempFolder } from "../support/tempFolder";
+import { type Call, inClear, languagePath, type NativeProject, nativeProject, visitsTo, yaml } from "./support/native";
+
+jest.setTimeout(120_000);
+
+const OWN = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
+const TYPE = "sshkeepalive:index:SshKeepalive";
+
+const folder = makeTempFolder();
+let a: LightHost;
+let b: LightHost;
+let project: NativeProject;
+let privateKey: string;
+let fresh: readonly Record<string, string>[];
+
+/** `a` inherits its interval, `b` has one of its own; the key is a secret of the configuration. */
+const program = (interval: number | string = 60): string => `name: test
+runtime: yaml
+configuration: # "config" for hosts of this century; the one that is built from modules alone wants the older word
+  key:
+    type: string
+    secret: true
+resources:
+  fleet:
+    type: sshkeepalive:SshKeepalive
+    properties:
+      hosts:
+        a: ${yaml({ ...entry(a), privateKey: undefined })}
+        b: ${yaml({ ...entry(b), privateKey: undefined, server: { clientAliveInterval: "2m" } })}
+      connection:
+        privateKey: \${key}
+      server:
+        clientAliveInterval: ${interval}
+        clientAliveCountMax: 3
+variables:
+  today:
+    fn::invoke:
+      function: sshkeepalive:getSshKeepalive
+      arguments:
+        hosts:
+          a: ${yaml({ ...entry(a), privateKey: undefined })}
+        connection:
+          privateKey: \${key}
+outputs:
+  observed: \${fleet.observed}
+  today: \${today.observed}
+`;
+
+/** A program without the variable, whose lines would count as a visit of their own. */
+const plain = (interval?: number | string): string =>
+  program(interval)
+    .replace(/variables:[\s\S]*(?=outputs:)/, "")
+    .replace(/\n {2}today:.*/, "");
+
+beforeAll(async () => {
+  await languagePath();
+  const { hosts } = await startFleet(2, {
+    folder,
+    name: (i) => "ab"[i] ?? "",
+    extraLines: ["LogLevel VERBOSE"],
+    files: ({ dir, head }) => ({
+      sshd_config: `${head}Include ${dir}/sshd_config.d/*.conf\n`,
+      "sshd_config.d/50-site.conf": "X11Forwarding no\n",
+    }),
+  });
+  [a, b] = hosts as [LightHost, LightHost];
+  privateKey = a.connection.privateKey;
+  fresh = [a, b].map(configOf);
+  project = await nativeProject(folder, { "Pulumi.yaml": plain() });
+  expect(await project.setConfig("key", privateKey, { secret: true })).toMatchObject({ code: 0 });
+}, 900_000);
+afterAll(() => folder.remove());
+
+const methods = (calls: readonly Call[]): string[] =>
+  calls
+    .filter(({ method }) => /^(Check|Diff|Create|Read|Update|Delete|Invoke)$/.test(method))
+    .map(({ method, request }) => (request.preview === true ? `${method}(preview)` : method));
+
+/** Fails when the key stands in clear anywhere in what the plugin answered, or in its requests outside the configuration. */
+function expectSecrecy(calls: readonly Call[]): void {
+  const line = privateKey.split("\n")[2] ?? "no key";
+  for (const { method, request, response } of calls) {
+    // A language host decides how it sends a function's arguments; with YAML's they come in clear.
+    const asked = method === "Invoke" ? [] : inClear(request, line);
+    expect({ method, response: inClear(response, line), request: asked }).toEqual({
+      method,
+      response: [],
+      request: [],
+    });
+  }
+}
+
+async function drift(): Promise<void> {
+  for (const host of [a, b]) {
+    await host.write(OWN, (await host.read(OWN)).replace(/Interval \d+/, "Interval 7"));
+  }
+}
+
+test("a first preview logs in once to each host, says what is wrong there, and touches nothing", async () => {
+  const before = [a, b].map(footprint);
+  const preview = await project.previewJson();
+  expect(preview).toMatchObject({ code: 0, digest: { changeSummary: { create: 2 } } });
+  const lines = preview.digest?.diagnostics?.map((d) => d.message?.trim());
+  expect(lines).toEqual(
+    expect.arrayContaining([
+      "2 hosts, 0 as wanted, 2 to change",
+      "a: ClientAliveInterval 0, wanted 60 (OpenSSH's default, no line sets it)",
+      "b: ClientAliveInterval 0, wanted 120 (OpenSSH's default, no line sets it)",
+    ]),
+  );
+  const calls = project.calls();
+  expect(calls.find(({ method }) => method === "Create")?.response).toMatchObject({
+    properties: {
+      pendingChanges: {
+        a: [expect.stringContaining("wanted 60"), expect.stringContaining("will set ClientAliveInterval 60")],
+      },
+    },
+  });
+  expect(methods(calls)).toEqual(["Check", "Create(preview)"]);
+  expectSecrecy(calls);
+  for (const host of [a, b]) expect(await visitsTo(host)).toEqual({ logins: 1, commands: 1 });
+  expect([a, b].map(footprint)).toEqual(before);
+});
+
+test("an up makes it so, shows its progress, and a following preview has nothing to do", async () => {
+  const up = await project.up();
+  expect({ code: up.code, said: said(up) }).toMatchObject({ code: 0 });
+  expect(said(up)).toMatch(/\d\/2 hosts.*[ab]: (observe|validate|verify)/);
+  expect((await a.sshdT()).get("clientaliveinterval")).toBe("60");
+  expect((await b.sshdT()).get("clientaliveinterval")).toBe("120");
+  expectSecrecy(project.calls());
+
+  const before = await visitsTo(a);
+  expect(await project.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
+  const calls = project.calls();
+  expect(methods(calls)).toEqual(["Read", "Diff", "Check", "Diff"]);
+  const after = await visitsTo(a);
+  expect(after.commands - before.commands).toBe(1);
+  expect(after.logins - before.logins).toBeLessThanOrEqual(1);
+
+  const state = JSON.stringify(await project.exportState());
+  expect(state).not.toContain(privateKey.split("\n")[2]);
+  expect(state).not.toContain("pendingChanges");
+});
+
+test.each(["first", "second"])(
+  "drift shows as live => wanted at each host, the %s time too, and an up heals it",
+  async () => {
+    const written = [a, b].map(configOf);
+    await drift();
+    const touched = [a, b].map(footprint);
+    const before = await visitsTo(a);
+    project.calls();
+    const preview = await project.preview(["--diff"]);
+    expect(preview.code).toBe(0);
+    const text = said(preview);
+    expect(text).toMatch(/~ a: \{\s*~ server: \{\s*~ clientAliveInterval: 7 => 60/);
+    expect(text).toMatch(/~ b: \{\s*~ server: \{\s*~ clientAliveInterval: 7 => "2m"/);
+    expect(text).toContain(`a: ClientAliveInterval 7, wanted 60 (set by ${a.dir}/${OWN}:2)`);
+    expect(text).not.toContain(privateKey.split("\n")[2]);
+    const calls = project.calls();
+    expect(methods(calls)).toEqual(["Read", "Diff", "Check", "Diff", "Update(preview)"]);
+    expectSecrecy(calls);
+    expect((await visitsTo(a)).commands - before.commands).toBe(1);
+    expect([a, b].map(footprint)).toEqual(touched);
+
+    const { digest, code } = await project.previewJson(["--expect-no-changes"]);
+    expect(code).not.toBe(0);
+    const step = digest?.steps?.find(({ urn, op }) => urn.endsWith("::fleet") && op === "update");
+    expect(step?.detailedDiff).toEqual({
+      'hosts["a"].server.clientAliveInterval': { kind: "update", inputDiff: false },
+      'hosts["b"].server.clientAliveInterval': { kind: "update", inputDiff: false },
+    });
+
+    expect(await project.up()).toMatchObject({ code: 0 });
+    expect([a, b].map(configOf)).toEqual(written);
+    expect(await project.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
+  },
+);
+
+test("an unreachable host is a change to make with its reason, tried once, and the others are seen", async () => {
+  await drift();
+  await b.stop();
+  project.calls();
+  const preview = await project.previewJson();
+  expect(preview.code).toBe(0);
+  const step = preview.digest?.steps?.find(({ urn, op }) => urn.endsWith("::fleet") && op === "update");
+  expect(Object.keys(step?.detailedDiff ?? {}).sort()).toEqual([
+    'hosts["a"].server.clientAliveInterval',
+    "pendingChanges",
+  ]);
+  expect(said(preview)).toMatch(/b: \[unreachable\] connect: .*refused/);
+  const up = await project.up();
+  expect(up.code).not.toBe(0);
+  expect((await a.sshdT()).get("clientaliveinterval")).toBe("60");
+  await b.start();
+  expect(await project.up()).toMatchObject({ code: 0 });
+  expect((await b.sshdT()).get("clientaliveinterval")).toBe("120");
+  expect(await project.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
+});
+
+test("changed inputs show at their own path, wrong ones are refused with their path and no value", async () => {
+  await project.write({
+    "Pulumi.yaml": readFileSync(join(project.dir, "Pulumi.yaml"), "utf8").replace("Interval: 60", "Interval: 90"),
+  });
+  const { digest } = await project.previewJson();
+  const step = digest?.steps?.find(({ urn, op }) => urn.endsWith("::fleet") && op === "update");
+  expect(Object.keys(step?.detailedDiff ?? {})).toContain("server.clientAliveInterval");
+  await project.write({
+    "Pulumi.yaml": readFileSync(join(project.dir, "Pulumi.yaml"), "utf8").replace("Interval: 90", "Interval: -5"),
+  });
+  const refused = await project.preview();
+  expect(refused.code).not.toBe(0);
+  expect(said(refused)).toMatch(/server\.clientAliveInterval: Is -5: a length of time cannot be negative/);
+  await project.write({
+    "Pulumi.yaml": readFileSync(join(project.dir, "Pulumi.yaml"), "utf8").replace("Interval: -5", "Interval: 60"),
+  });
+});
+
+test("refresh records the live values, and the next up still heals them", async () => {
+  await drift();
+  expect(await project.refresh()).toMatchObject({ code: 0 });
+  expect((await project.preview(["--expect-no-changes"])).code).not.toBe(0);
+  expect(await project.up()).toMatchObject({ code: 0 });
+  expect((await a.sshdT()).get("clientaliveinterval")).toBe("60");
+  expect(await project.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
+});
+
+test("a function looks at hosts without managing them", async () => {
+  const before = footprint(a);
+  const withFunction =
+    program().replace(/plugins:[\s\S]*/, "") +
+    "plugins:\n  providers:\n    - name: sshkeepalive\n      path: node_modules/pulumi-ssh-keepalive/bin\n";
+  await project.write({ "Pulumi.yaml": withFunction });
+  expect(await project.up()).toMatchObject({ code: 0 });
+  const { stdout } = await project.pulumi(["stack", "output", "today", "--json", "--show-secrets"]);
+  expect(JSON.parse(stdout)).toMatchObject({
+    a: {
+      status: "inSync",
+      server: { options: { ClientAliveInterval: { value: "60", file: `${a.dir}/${OWN}`, line: 2 } } },
+    },
+  });
+  expect(footprint(a)).toBe(before);
+});
+
+test("destroy puts every host back", async () => {
+  expect(await project.destroy()).toMatchObject({ code: 0 });
+  expect([a, b].map(configOf)).toEqual(fresh);
+  expect([a, b].map(isManaged)).toEqual([false, false]);
+  expectSecrecy(project.calls());
+});
+
+test("import adopts hosts as they are, and the program it writes previews clean", async () => {
+  await a.write("sshd_config.d/60-site.conf", "ClientAliveInterval 90\nClientAliveCountMax 5\n");
+  await b.write("sshd_config.d/60-site.conf", "ClientAliveInterval 45\n");
+  for (const host of [a, b]) await host.reload();
+  const before = [a, b].map(footprint);
+  const importing = await nativeProject(folder, { "Pulumi.yaml": "name: test\nruntime: yaml\n" });
+  const set = await importing.pulumi([
+    "config",
+    "set",
+    "--secret",
+    "--path",
+    "sshkeepalive:connection.privateKey",
+    "--",
+    privateKey,
+  ]);
+  expect({ code: set.code, said: said(set) }).toMatchObject({ code: 0 });
+  const { privateKey: _, ...at } = entry(a);
+  const { privateKey: __, ...bt } = entry(b);
+  // Language hosts that are built from modules alone write no programs, so the program is made from what was imported.
+  const id = yaml({ hosts: { a: at, b: bt } });
+  const done = await importing.pulumi([
+    "import",
+    TYPE,
+    "fleet",
+    id,
+    "--yes",
+    "--protect=false",
+    "--generate-code=false",
+  ]);
+  expect({ code: done.code, said: said(done) }).toMatchObject({ code: 0 });
+  const { deployment } = await importing.exportState();
+  const inputs = deployment.resources?.find(({ type }) => type === TYPE)?.inputs;
+  expect(inputs).toEqual({
+    hosts: {
+      a: { ...at, server: { clientAliveInterval: 90, clientAliveCountMax: 5, tcpKeepAlive: true } },
+      b: { ...bt, server: { clientAliveInterval: 45, clientAliveCountMax: 3, tcpKeepAlive: true } },
+    },
+  });
+  const program = `resources:\n  fleet:\n    type: ${TYPE}\n    properties: ${yaml(inputs)}\n`;
+  await importing.write({ "Pulumi.yaml": readFileSync(join(importing.dir, "Pulumi.yaml"), "utf8") + program });
+  const preview = await importing.preview(["--expect-no-changes", "--diff"]);
+  expect({ code: preview.code, said: said(preview) }).toMatchObject({ code: 0 });
+  expectSecrecy(importing.calls().filter(({ method }) => !/Config/.test(method)));
+  // What was adopted and never changed is left alone.
+  expect(await importing.destroy()).toMatchObject({ code: 0 });
+  expect([a, b].map(footprint)).toEqual(before);
+});

@@ -2,15 +2,31 @@
  * The dynamic face as the engine sees it: what the stored provider object calls. Turns the life-cycle's answers into
  * those of a dynamic provider; decides nothing.
  */
+import type { EngineLog } from "./engineLog";
 import { describeFailure, isKeepaliveError, printable } from "./errors";
+import type { FleetControl } from "./fleet";
 import type { Applied, Bag, Reporter } from "./lifecycle";
 import * as lifecycle from "./lifecycle";
+import { showProgress } from "./summary";
 
 /** Lines under "Diagnostics", at the level of the stack: the only place a dynamic provider can speak to. */
 const report: Reporter = {
   info: (text) => console.log(text),
   warn: (text) => console.log(`warning: ${text}`),
 };
+
+let engine: EngineLog | undefined;
+
+/** Progress, in the Info column of the stack: a dynamic provider is not told which resource it works on. */
+const control = (): FleetControl => ({
+  progress: showProgress((text) => {
+    // The engine's address is the process's last argument (@pulumi/pulumi, cmd/dynamic-provider).
+    const address = process.argv.at(-1) ?? "";
+    if (!/^[\w.[\]:-]+:\d+$/.test(address)) return;
+    engine ??= (require("./engineLog") as typeof import("./engineLog")).engineLog(address);
+    engine.show("", text);
+  }),
+});
 
 const PROVIDER_KEY = "__provider";
 
@@ -49,7 +65,7 @@ export async function diff(
 /** Brings every host to what is wanted. A host that failed is reported, the others stay in state. */
 export async function create(news: Bag): Promise<{ id: string; outs: Bag }> {
   return guarded(async () => {
-    const applied = await lifecycle.create(news, report);
+    const applied = await lifecycle.create(news, report, control());
     return { id: applied.id, outs: settled(applied, news) };
   });
 }
@@ -61,12 +77,12 @@ export async function read(id: string, olds: Bag): Promise<{ id: string; props: 
 
 /** Brings every host to what is wanted, and puts back what is no longer managed. */
 export async function update(id: string, olds: Bag, news: Bag): Promise<{ outs: Bag }> {
-  return guarded(async () => ({ outs: settled(await lifecycle.update(id, olds, news, report), news) }));
+  return guarded(async () => ({ outs: settled(await lifecycle.update(id, olds, news, report, control()), news) }));
 }
 
 /** Undoes what is still ours on every host. */
 export async function remove(id: string, olds: Bag): Promise<void> {
-  return guarded(() => lifecycle.remove(id, olds, report));
+  return guarded(() => lifecycle.remove(id, olds, report, control()));
 }
 
 /** Outputs of a success; a partial failure is thrown in the shape that keeps them in state. */

@@ -45,7 +45,7 @@ export interface OptionState {
   readonly file?: string;
   readonly line?: number;
   /** Why no file and line can be named. */
-  readonly source?: "default" | "command line" | "not understood";
+  readonly source?: "default" | "command line" | "system file" | "not understood";
 }
 
 /** What one look at one side told, for `observed`. */
@@ -303,11 +303,13 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
     );
   }
 
-  const managed = optionsOf(wish.side).filter((o) => o.name in goal || touches(edit, facts, o));
   const asked = facts.matchExec === undefined;
   const probes = wish.side === "server" ? [] : probeHosts(wish.patterns);
+  const managed = optionsOf(wish.side).filter((o) => o.name in goal || touches(candidate, facts, o, probes));
   const expect = managed
     .filter((o) => !overriddenOnCommandLine(facts, o))
+    // What a user's file leaves open the system's decides.
+    .filter((o) => o.name in goal || wish.user === undefined || effective(candidate, o, probes[0]).origin !== undefined)
     .map((o) => `${o.name.toLowerCase()} ${goal[o.name] ?? effective(candidate, o, probes[0]).value}`);
   const specs = wish.side === "server" ? [facts.spec ?? "-", ...connectionSpecs(facts.chain)] : asked ? probes : [];
   const tree = facts.chain.tree;
@@ -354,10 +356,11 @@ function copiesOf(tree: Tree, prefix: string): { main: string; files: Map<string
   return { main, files: new Map(files) };
 }
 
-const touches = (edit: EditPlan, facts: TargetFacts, option: Option): boolean =>
-  edit.writes.size > 0 &&
-  effective(facts.chain, option).value !==
-    effective(readChain(candidateTree(facts.chain.tree, edit.writes)), option).value;
+/** Whether the edit changes the option's value for any of the probes (for a server: for everyone). */
+const touches = (candidate: Chain, facts: TargetFacts, option: Option, probes: readonly string[]): boolean =>
+  (probes.length === 0 ? [undefined] : probes).some(
+    (probe) => effective(facts.chain, option, probe).value !== effective(candidate, option, probe).value,
+  );
 
 /** The value OpenSSH has, from what it said; undefined when it could not be asked. */
 function said(facts: TargetFacts, option: Option, probe: string): string | undefined {
@@ -396,7 +399,13 @@ function readState(facts: TargetFacts, wish: Wish): TargetState {
         ...(overriddenOnCommandLine(facts, option)
           ? { source: "command line" as const }
           : model.value !== value
-            ? { source: "not understood" as const }
+            ? // ssh goes on to the system's file where a user's own says nothing.
+              {
+                source:
+                  wish.user !== undefined && model.origin === undefined
+                    ? ("system file" as const)
+                    : ("not understood" as const),
+              }
             : model.origin === undefined
               ? { source: "default" as const }
               : { file: model.origin.file, line: model.origin.line }),
@@ -458,9 +467,11 @@ function driftLines(state: TargetState): string[] {
         ? `set by ${shown(o.file)}:${o.line}`
         : o.source === "command line"
           ? "set on sshd's command line"
-          : o.source === "not understood"
-            ? "no line read here explains it"
-            : "OpenSSH's default, no line sets it";
+          : o.source === "system file"
+            ? "set by the system's file, not by this one"
+            : o.source === "not understood"
+              ? "no line read here explains it"
+              : "OpenSSH's default, no line sets it";
     return [`${o.option} ${printable(o.value, 40)}, wanted ${o.wanted} (${from})`];
   });
 }
@@ -567,7 +578,7 @@ function whatIsBroken(facts: TargetFacts, wish: Wish): Trouble | undefined {
     const noRight = /no hostkeys available|Permission denied/i.test(failed.text);
     return {
       code: noRight ? "config-unreadable" : "config-broken",
-      reason: `OpenSSH refuses the configuration as it stands: ${shown(failed.text.trim(), 400)}`,
+      reason: `OpenSSH refuses the configuration as it stands: ${shown(failed.text.trim().replace(/[\r\n]+/g, "; "), 400)}`,
       remedy: noRight
         ? "Let become name a user that may read host keys and configuration"
         : "Correct it by hand; a broken configuration is never edited here",

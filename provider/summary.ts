@@ -77,6 +77,20 @@ export function progressText({ total, done, changed, failed, slowest }: FleetPro
   return slowest === undefined ? counts : `${counts}; ${printable(slowest.name, 40)}: ${slowest.step}`;
 }
 
+/** How often a passing line is written at most, in milliseconds. */
+const SHOW_EVERY_MS = 250;
+
+/** Shows a fleet's progress: not more often than people read, and always its end. */
+export function showProgress(show: (text: string) => void): (progress: FleetProgress) => void {
+  let last = Number.NEGATIVE_INFINITY;
+  return (progress) => {
+    const now = performance.now();
+    if (now - last < SHOW_EVERY_MS && progress.done < progress.total) return;
+    last = now;
+    show(progressText(progress));
+  };
+}
+
 /** One line for each cause, with the hosts it struck. */
 export function groupFailures(failures: readonly Failure[]): readonly string[] {
   const groups = new Map<string, string[]>();

@@ -24,7 +24,7 @@ import { isRecord, type Path, UNKNOWN } from "../inputs/paths";
 import type { Applied, Bag, Reporter } from "../lifecycle";
 import * as lifecycle from "../lifecycle";
 import { adopted, look, observedBy } from "../look";
-import { progressText } from "../summary";
+import { showProgress } from "../summary";
 import {
   type Change,
   changesOf,
@@ -40,9 +40,6 @@ import { NOTHING, opened, type Properties, sealed, secretsByName, withValueAt } 
 
 /** The function's token in schema.json. */
 const GET_TOKEN = "sshkeepalive:index:getSshKeepalive";
-
-/** How often the Info column is written at most, in milliseconds. */
-const SHOW_EVERY_MS = 250;
 
 /** What a plugin's process needs from outside. */
 export interface Surroundings {
@@ -86,18 +83,10 @@ export function nativeProvider({ connect, engineAddress, busy = () => {} }: Surr
     return { info: once("info"), warn: once("warning") };
   };
 
-  const control = (urn: string): FleetControl => {
-    let last = Number.NEGATIVE_INFINITY;
-    return {
-      signal: cancelled.signal,
-      progress: (progress) => {
-        const now = performance.now();
-        if (now - last < SHOW_EVERY_MS && progress.done < progress.total) return;
-        last = now;
-        engine?.show(urn, progressText(progress));
-      },
-    };
-  };
+  const control = (urn: string): FleetControl => ({
+    signal: cancelled.signal,
+    progress: showProgress((text) => engine?.show(urn, text)),
+  });
 
   const unary =
     <Request, Response>(work: (request: Request) => Promise<Response> | Response) =>

@@ -2,7 +2,7 @@
  * Bad days: the controller or the supervisor killed at any moment, two controllers at once, locks that others left. The
  * host lets one in all the time, and is whole old or whole new in the end.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { stagedScript } from "../../provider/host";
@@ -21,7 +21,6 @@ import {
   startController,
   stateFolder,
   until,
-  updated,
 } from "./hostCase";
 
 const folder = makeTempFolder();
@@ -74,10 +73,9 @@ function watch(host: LightHost, whole: readonly Readonly<Record<string, string>>
   const logins = (async () => {
     while (!over) {
       // A reload closes the listener for milliseconds: a second attempt must do.
-      const [first, second] = [await host.ssh("true"), undefined];
-      if (first.code !== 0) {
+      if ((await host.ssh("true")).code !== 0) {
         await new Promise((resolve) => setTimeout(resolve, 300));
-        const again = second ?? (await host.ssh("true"));
+        const again = await host.ssh("true");
         if (again.code !== 0) wrong.add(`no login: ${again.stderr}`);
       }
       await new Promise((resolve) => setTimeout(resolve, 150));
@@ -420,6 +418,3 @@ test("a supervisor told to end puts the old state back first", async () => {
   await expectSound(host);
   expect(configuration(host)).toEqual(old);
 });
-
-void spawn;
-void updated;

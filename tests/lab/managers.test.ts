@@ -3,6 +3,7 @@ import { describeLab } from "./support/available";
 import { type HostOptions, type Lab, type LabHost, startLab } from "./support/host";
 import { resource } from "./support/resource";
 import { until } from "./support/run";
+import { defineStories, type Story } from "./support/stories";
 
 const MINUTES = 60_000;
 
@@ -93,6 +94,110 @@ const MANAGERS: readonly Manager[] = [
   },
 ];
 
+/** The settings that each change starts from, and where they stand. */
+const START = "ClientAliveInterval 7\n";
+const DROPIN = "/etc/ssh/sshd_config.d/50-before.conf";
+/** On the host: the change is installed. */
+const CHANGED = "grep -q 'ClientAliveInterval 60' /etc/ssh/sshd_config.d/*";
+
+interface Scene {
+  readonly host: LabHost;
+  readonly before: ReturnType<LabHost["snapshot"]>;
+}
+
+const program = (host: LabHost, more: Readonly<Record<string, unknown>> = {}) => ({
+  hosts: { h: { ...host.connection(), perDialTimeout: 5 } },
+  server: { clientAliveInterval: 60 },
+  confirmTimeout: 12,
+  ...more,
+});
+
+/** Process id of the listening sshd and what changes when it reads its files. */
+const daemonOf = async (host: LabHost) =>
+  (await host.sh('read -r pid </run/sshd.pid && echo "$pid" && cksum <"/proc/$pid/auxv"')).stdout.split("\n");
+
+async function changesAndPutsBack({ activation }: Manager, { host, before }: Scene): Promise<void> {
+  const idle = host.idleSession();
+  await idle.ready;
+  const [oldPid, oldAuxv] = await daemonOf(host);
+  const fleet = resource(program(host));
+  expect((await fleet.preview()).h?.[0]).toContain(`ClientAliveInterval 7, wanted 60 (set by ${DROPIN}:1)`);
+  await fleet.upOrThrow();
+  const [newPid, newAuxv] = await daemonOf(host);
+  if (activation === "reload") {
+    expect(newPid).toBe(oldPid);
+    expect(newAuxv).not.toBe(oldAuxv);
+  }
+  if (activation === "restart") expect(newPid).not.toBe(oldPid);
+  expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+  expect(await fleet.preview()).toEqual({});
+  expect(await idle.answers()).toBe(true);
+  expect(await host.leftovers()).toEqual([]);
+
+  await fleet.destroy();
+  expect(await idle.answers()).toBe(true);
+  idle.end();
+  expect(host.snapshot()).toEqual(before);
+  expect(await host.leftovers()).toEqual([]);
+}
+
+async function revertsByItself({ activation }: Manager, { host, before }: Scene): Promise<void> {
+  // From the moment on that the change is there nobody gets in: the confirming login cannot.
+  const closing = host.when(CHANGED, "mv /root/.ssh /root/.ssh.away");
+  const up = resource(program(host)).up();
+  await closing;
+  await until(async () => (await host.sh(CHANGED)).code !== 0, "the revert", 40_000);
+  await host.must("mv /root/.ssh.away /root/.ssh");
+  expect(await up).toEqual([expect.stringMatching(/^h: \[auth\] verify: .*old settings/)]);
+  expect(host.snapshot()).toEqual(before);
+  expect(await host.leftovers()).toEqual([]);
+  expect((await host.ssh("true")).code).toBe(0);
+  if (activation !== "nothing") expect((await daemonOf(host))[0]).toMatch(/^\d+$/);
+}
+
+async function revertsAtBoot({ activation, guard }: Manager, { host, before }: Scene): Promise<void> {
+  // The controller is cut off as soon as the change is there.
+  const cut = host.when(CHANGED, "ip link set eth0 down");
+  const fleet = resource(program(host, { confirmTimeout: 30 }));
+  const up = fleet.up();
+  await cut;
+  await host.must(`ls ${guard} && ${CHANGED}`);
+  await host.powerOff();
+  await host.boot();
+  await host.must("ip link set eth0 up");
+  expect(host.snapshot()).toEqual(before);
+  // sshd writes its PidFile once it has read its files.
+  if (activation === "reload") expect(await host.must("find /etc/ssh/sshd_config.d -newer /run/sshd.pid")).toBe("");
+  expect(await up).toEqual([expect.stringMatching(/^h: \[\w+\] \w+: /)]);
+  expect((await host.ssh("true")).code).toBe(0);
+  expect(await host.leftovers()).toEqual([]);
+
+  await fleet.upOrThrow();
+  expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+  await fleet.destroy();
+  expect(host.snapshot()).toEqual(before);
+}
+
+async function needsABootGuard({ guard, reload }: Manager, { host, before }: Scene): Promise<void> {
+  const folder = guard?.slice(0, guard.lastIndexOf("/"));
+  await host.must(`mount --bind ${folder} ${folder} && mount -o remount,bind,ro ${folder}`);
+  try {
+    const fleet = resource(program(host));
+    expect(await fleet.up()).toEqual([
+      expect.stringMatching(/^h: \[boot-guard\] arm: .*nothing was changed.*allowNoBootGuard/),
+    ]);
+    expect(host.snapshot()).toEqual(before);
+    expect(await host.leftovers()).toEqual([]);
+    fleet.set(program(host, { allowNoBootGuard: true }));
+    await fleet.upOrThrow();
+    await fleet.destroy();
+  } finally {
+    await host.must(`umount ${folder}`);
+  }
+  expect(host.snapshot()).toEqual(before);
+  await host.must(reload);
+}
+
 describeLab("each service manager", () => {
   let lab: Lab;
   beforeAll(async () => {
@@ -100,130 +205,29 @@ describeLab("each service manager", () => {
   }, MINUTES);
   afterAll(() => lab?.end(), MINUTES);
 
-  describe.each(MANAGERS)("$manager", ({ host: options, activation, guard, reload }) => {
-    let host: LabHost;
-    let before: ReturnType<LabHost["snapshot"]>;
-    /** The bytes that each change starts from. */
-    const START = "ClientAliveInterval 7\n";
-    const CHANGED = "grep -q 'ClientAliveInterval 60' /etc/ssh/sshd_config.d/*";
-    const DROPIN = "/etc/ssh/sshd_config.d/50-before.conf";
-
-    beforeAll(async () => {
-      host = await lab.host({ ...options, files: { [DROPIN]: START } });
-      before = host.snapshot();
-    }, 12 * MINUTES);
-    afterAll(() => host?.powerOff());
-
-    const program = (more: Readonly<Record<string, unknown>> = {}) => ({
-      hosts: { h: { ...host.connection(), perDialTimeout: 5 } },
-      server: { clientAliveInterval: 60 },
-      confirmTimeout: 15,
-      ...more,
-    });
-    const daemon = async () =>
-      (await host.sh('read -r pid </run/sshd.pid && echo "$pid" && cksum <"/proc/$pid/auxv"')).stdout.split("\n");
-
-    test(
-      `${activation === "nothing" ? "leaves nothing to activate" : `${activation}s the daemon`}, keeps sessions, and is put back`,
-      async () => {
-        const idle = host.idleSession();
-        await idle.ready;
-        const [oldPid, oldAuxv] = await daemon();
-        const fleet = resource(program());
-        expect((await fleet.preview()).h?.[0]).toContain(`ClientAliveInterval 7, wanted 60 (set by ${DROPIN}:1)`);
-        await fleet.upOrThrow();
-        const [newPid, newAuxv] = await daemon();
-        if (activation === "reload")
-          expect([newPid, newAuxv]).toEqual([oldPid, expect.not.stringMatching(`^${oldAuxv}$`)]);
-        if (activation === "restart") expect(newPid).not.toBe(oldPid);
-        expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
-        expect(await fleet.preview()).toEqual({});
-        expect(await idle.answers()).toBe(true);
-        expect(await host.leftovers()).toEqual([]);
-
-        await fleet.destroy();
-        expect(await idle.answers()).toBe(true);
-        idle.end();
-        expect(host.snapshot()).toEqual(before);
-        expect(await host.leftovers()).toEqual([]);
-      },
-      2 * MINUTES,
-    );
-
-    test(
-      "reverts by itself, daemon included, when no new login confirms",
-      async () => {
-        const fleet = resource(program());
-        // From the moment on that the change is in force nobody gets in: the confirming login cannot.
-        const closing = host.when(CHANGED, "mv /root/.ssh /root/.ssh.away");
-        const up = fleet.up();
-        await closing;
-        // The old settings come back whether or not anybody can ask.
-        await until(async () => (await host.sh(CHANGED)).code !== 0, "the revert", 40_000);
-        await host.must("mv /root/.ssh.away /root/.ssh");
-        const [failure] = await up;
-        expect(failure).toMatch(/^h: \[auth\] verify: .*old settings/);
-        expect(host.snapshot()).toEqual(before);
-        expect(await host.leftovers()).toEqual([]);
-        expect((await host.ssh("true")).code).toBe(0);
-        if (activation !== "nothing") expect((await daemon())[0]).toMatch(/^\d+$/);
-      },
-      3 * MINUTES,
-    );
-
-    if (guard !== undefined) {
-      test(
-        "reverts an unconfirmed change at boot, before sshd starts",
-        async () => {
-          const fleet = resource(program({ confirmTimeout: 20 }));
-          // The controller is cut off as soon as the change is there.
-          const cut = host.when(CHANGED, "ip link set eth0 down");
-          const up = fleet.up();
-          await cut;
-          expect((await host.sh(`ls ${guard}`)).code).toBe(0);
-          await host.powerOff();
-          await host.boot();
-          expect(host.snapshot()).toEqual(before);
-          // sshd writes its PidFile once it has read its files.
-          if (activation === "reload")
-            expect(await host.must("find /etc/ssh/sshd_config.d -newer /run/sshd.pid")).toBe("");
-          await host.must("ip link set eth0 up");
-          const [failure] = await up;
-          expect(failure).toMatch(/^h: \[\w+\] verify: /);
-          expect((await host.ssh("true")).code).toBe(0);
-          expect((await host.leftovers()).filter((found) => !found.includes("inactive dead"))).toEqual([]);
-
-          // And the next one works.
-          await fleet.upOrThrow();
-          expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
-          await fleet.destroy();
-          expect(host.snapshot()).toEqual(before);
+  defineStories(
+    MANAGERS.map((manager): Story<Scene> => {
+      const { activation, guard } = manager;
+      const change = activation === "nothing" ? "has nothing to activate" : `${activation}s the daemon`;
+      const guarded = [
+        { name: "reverts an unconfirmed change at boot, before sshd starts", step: revertsAtBoot },
+        { name: "is refused where no boot guard can be placed, unless told otherwise", step: needsABootGuard },
+      ];
+      const steps = [
+        { name: `${change}, keeps sessions, and is put back`, step: changesAndPutsBack },
+        { name: "reverts by itself, daemon included, when no new login confirms", step: revertsByItself },
+        ...(guard === undefined ? [] : guarded),
+      ];
+      return {
+        name: manager.manager,
+        start: async () => {
+          const host = await lab.host({ ...manager.host, files: { [DROPIN]: START } });
+          return { host, before: host.snapshot() };
         },
-        3 * MINUTES,
-      );
-
-      test(
-        "is refused where no boot guard can be placed, unless told otherwise",
-        async () => {
-          const folder = guard.slice(0, guard.lastIndexOf("/"));
-          await host.must(`mount --bind ${folder} ${folder} && mount -o remount,bind,ro ${folder}`);
-          try {
-            const fleet = resource(program());
-            const [failure] = await fleet.up();
-            expect(failure).toMatch(/^h: \[boot-guard\] arm: .*nothing was changed.*allowNoBootGuard/);
-            expect(host.snapshot()).toEqual(before);
-            expect(await host.leftovers()).toEqual([]);
-            fleet.set(program({ allowNoBootGuard: true }));
-            await fleet.upOrThrow();
-            await fleet.destroy();
-          } finally {
-            await host.must(`umount ${folder}`);
-          }
-          expect(host.snapshot()).toEqual(before);
-          await host.must(reload);
-        },
-        2 * MINUTES,
-      );
-    }
-  });
+        steps: steps.map(({ name, step }) => ({ name, run: (scene) => step(manager, scene) })),
+        end: ({ host }) => host.powerOff(),
+      };
+    }),
+    4,
+  );
 });

@@ -1,96 +1,90 @@
 /** The whole life of a resource on each release's real OpenSSH and systemd, by each way to become root. */
 import { describeLab } from "./support/available";
 import { type Lab, type LabHost, startLab } from "./support/host";
-import { ACCOUNTS, type ImageName, RELEASES } from "./support/images";
+import { ACCOUNTS, RELEASES } from "./support/images";
 import { resource } from "./support/resource";
+import { defineStories } from "./support/stories";
 
 const MINUTES = 60_000;
 
+const WAYS = [
+  { way: "as root", user: "root", become: {} },
+  { way: "by sudo without a password", user: "deploy", become: { become: {} } },
+  { way: "by sudo with a password", user: "anna", become: { become: { password: ACCOUNTS.anna.password } } },
+] as const;
+
+async function wholeLife(host: LabHost, { user, become }: (typeof WAYS)[number]): Promise<void> {
+  const release = host.name;
+  const before = host.snapshot();
+  const fleet = resource({
+    hosts: { [release]: host.connection(user) },
+    ...become,
+    server: { clientAliveInterval: 60, clientAliveCountMax: 2 },
+  });
+
+  // Ours, before there is anything: what is wrong, where it comes from.
+  expect((await fleet.preview())[release]).toEqual(
+    expect.arrayContaining([
+      expect.stringContaining("ClientAliveInterval 0, wanted 60 (set by /etc/ssh/sshd_config.d/50-cloud-init.conf:2)"),
+    ]),
+  );
+  expect(host.snapshot()).toEqual(before);
+
+  const identity = () => host.must("cksum </proc/$(cat /run/sshd.pid)/auxv; cat /run/sshd.pid");
+  const [oldAuxv, oldPid] = (await identity()).split("\n");
+  await fleet.upOrThrow();
+  const [newAuxv, newPid] = (await identity()).split("\n");
+  expect(newPid).toBe(oldPid);
+  expect(newAuxv).not.toBe(oldAuxv);
+  expect(await host.leftovers()).toEqual([]);
+  expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+  expect((await host.sshdT()).get("clientalivecountmax")).toBe("2");
+  expect(fleet.observed()[release]).toMatchObject({
+    status: "inSync",
+    openssh: expect.stringContaining("OpenSSH_"),
+  });
+  expect(await fleet.preview()).toEqual({});
+
+  // Drift by hand, loaded by the daemon.
+  const drifted = "/etc/ssh/sshd_config.d/00-a-colleague.conf";
+  await host.write(drifted, "ClientAliveInterval 7\n");
+  await host.must("systemctl reload ssh");
+  expect((await fleet.preview())[release]).toEqual(
+    expect.arrayContaining([expect.stringContaining(`ClientAliveInterval 7, wanted 60 (set by ${drifted}:1)`)]),
+  );
+  await fleet.upOrThrow();
+  expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+  expect(await fleet.preview()).toEqual({});
+
+  await fleet.destroy();
+  await host.must(`rm ${drifted} && systemctl reload ssh`);
+  expect(host.snapshot()).toEqual(before);
+  expect(await host.leftovers()).toEqual([]);
+  expect((await host.ssh("true", { user })).code).toBe(0);
+}
+
 describeLab("each release", () => {
   let lab: Lab;
-  const hosts = new Map<ImageName, LabHost>();
-  const hostOf = (release: ImageName): LabHost => {
-    const host = hosts.get(release);
-    if (host === undefined) throw new Error(`no host ${release}`);
-    return host;
-  };
-
   beforeAll(async () => {
     lab = await startLab();
-    await Promise.all(
-      RELEASES.map(async (release) => {
-        const host = await lab.host({
-          image: release,
-          name: release,
-          files: { "/etc/ssh/sshd_config.d/50-cloud-init.conf": "PasswordAuthentication no\nClientAliveInterval 0\n" },
-        });
-        hosts.set(release, host);
-      }),
-    );
-  }, 12 * MINUTES);
+  }, MINUTES);
   afterAll(() => lab?.end(), MINUTES);
 
-  const ways = [
-    { way: "as root", user: "root", become: {} },
-    { way: "by sudo without a password", user: "deploy", become: { become: {} } },
-    { way: "by sudo with a password", user: "anna", become: { become: { password: ACCOUNTS.anna.password } } },
-  ];
-
-  describe.each(RELEASES)("%s", (release) => {
-    test.each(ways)(
-      "is changed, healed and put back $way",
-      async ({ user, become }) => {
-        const host = hostOf(release);
-        const before = host.snapshot();
-        const fleet = resource({
-          hosts: { [release]: host.connection(user) },
-          ...become,
-          server: { clientAliveInterval: 60, clientAliveCountMax: 2 },
-        });
-
-        // Ours, before there is anything: what is wrong, where it comes from.
-        expect((await fleet.preview())[release]).toEqual(
-          expect.arrayContaining([
-            expect.stringContaining(
-              "ClientAliveInterval 0, wanted 60 (set by /etc/ssh/sshd_config.d/50-cloud-init.conf:2)",
-            ),
-          ]),
-        );
-        expect(host.snapshot()).toEqual(before);
-
-        const identity = () => host.must("cksum </proc/$(cat /run/sshd.pid)/auxv; cat /run/sshd.pid");
-        const [oldAuxv, oldPid] = (await identity()).split("\n");
-        await fleet.upOrThrow();
-        const [newAuxv, newPid] = (await identity()).split("\n");
-        expect(newPid).toBe(oldPid);
-        expect(newAuxv).not.toBe(oldAuxv);
-        expect(await host.leftovers()).toEqual([]);
-        expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
-        expect((await host.sshdT()).get("clientalivecountmax")).toBe("2");
-        expect(fleet.observed()[release]).toMatchObject({
-          status: "inSync",
-          openssh: expect.stringContaining("OpenSSH_"),
-        });
-        expect(await fleet.preview()).toEqual({});
-
-        // Drift by hand, loaded by the daemon.
-        const drifted = "/etc/ssh/sshd_config.d/00-a-colleague.conf";
-        await host.write(drifted, "ClientAliveInterval 7\n");
-        await host.must("systemctl reload ssh");
-        expect((await fleet.preview())[release]).toEqual(
-          expect.arrayContaining([expect.stringContaining(`ClientAliveInterval 7, wanted 60 (set by ${drifted}:1)`)]),
-        );
-        await fleet.upOrThrow();
-        expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
-        expect(await fleet.preview()).toEqual({});
-
-        await fleet.destroy();
-        await host.must(`rm ${drifted} && systemctl reload ssh`);
-        expect(host.snapshot()).toEqual(before);
-        expect(await host.leftovers()).toEqual([]);
-        expect((await host.ssh("true", { user })).code).toBe(0);
-      },
-      3 * MINUTES,
-    );
-  });
+  const cloudInit = "PasswordAuthentication no\nClientAliveInterval 0\n";
+  defineStories(
+    RELEASES.map((release) => ({
+      name: release,
+      start: () =>
+        lab.host({
+          image: release,
+          name: release,
+          files: { "/etc/ssh/sshd_config.d/50-cloud-init.conf": cloudInit },
+        }),
+      steps: WAYS.map((way) => ({
+        name: `is changed, healed and put back ${way.way}`,
+        run: (host: LabHost) => wholeLife(host, way),
+      })),
+    })),
+    4,
+  );
 });

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type LightHost, startFleet } from "../support/lightHost";
 import { configOf, entry, footprint, isManaged, said } from "../support/program";
-import { makeTempFolder } from "../support/tempFolder";
+import { makeTempFolder, projectRoot } from "../support/tempFolder";
 import { type Call, inClear, languagePath, type NativeProject, nativeProject, visitsTo, yaml } from "./support/native";
 
 jest.setTimeout(120_000);
@@ -301,4 +301,34 @@ test("import adopts hosts as they are, and the program it writes previews clean"
   // What was adopted and never changed is left alone.
   expect(await importing.destroy()).toMatchObject({ code: 0 });
   expect([a, b].map(footprint)).toEqual(before);
+});
+
+test("examples/yaml goes through its life", async () => {
+  const text = readFileSync(join(projectRoot(), "examples/yaml/Pulumi.yaml"), "utf8");
+  // The plugin is where this test's project has it; the host at hand wants other words for configuration (see above).
+  const adapted = text
+    .replace(/plugins:[\s\S]*?(?=\nconfig:)/, "")
+    .replace(/^config:$/m, "configuration:")
+    .replace(/^ {4}description:.*\n/gm, "")
+    .replace("type: integer", "type: number");
+  const example = await nativeProject(folder, { "Pulumi.yaml": adapted });
+  const { hostKey } = a.connection;
+  for (const [key, value] of [
+    ["host", "127.0.0.1"],
+    ["port", String(a.port)],
+  ] as const) {
+    expect(await example.setConfig(key, value)).toMatchObject({ code: 0 });
+  }
+  const secret = ["config", "set", "--secret", "--path"];
+  await example.pulumi([...secret, "sshkeepalive:connection.privateKey", "--", privateKey]);
+  await example.pulumi([...secret, "sshkeepalive:connection.hostKey", "--", hostKey]);
+  const before = configOf(a);
+  const up = await example.up();
+  expect({ code: up.code, said: said(up) }).toMatchObject({ code: 0 });
+  expect((await a.sshdT()).get("clientaliveinterval")).toBe("60");
+  expect(await example.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
+  const { deployment } = await example.exportState();
+  expect(JSON.stringify(deployment.resources?.filter(({ type }) => type === TYPE))).not.toContain("privateKey");
+  expect(await example.destroy()).toMatchObject({ code: 0 });
+  expect(configOf(a)).toEqual(before);
 });

@@ -13,7 +13,7 @@ folder_state() {
   if [ ! -d "$1/" ]; then
     FOLDER_STATE=missing
   elif ! as_client test -w "$1/" || immutable "$1/"; then
-    FOLDER_STATE=readonly
+    FOLDER_STATE='readonly'
   else
     FOLDER_STATE=writable
   fi
@@ -89,6 +89,7 @@ chain() {
     patterns_=$(include_patterns "$file_")
     while IFS= read -r pattern_; do
       [ -n "$pattern_" ] || continue
+      # shellcheck disable=SC2088 # the file's own tilde
       case $pattern_ in
         /*) ;;
         '~/'*) [ -n "$3" ] && pattern_=$3/${pattern_#\~/} ;;

@@ -169,11 +169,18 @@ place_guard() {
       flush "$at_" "$wanted_"
       ;;
     openrc)
-      WHY="no service can be placed in /etc/init.d and /etc/runlevels/boot"
+      WHY="no service can be placed in /etc/init.d and /etc/runlevels"
       at_=/etc/init.d/$guard_
-      printf '%s\n' "$at_" "/etc/runlevels/boot/$guard_" >"$T/guard"
-      { guard_openrc >"$at_" && chmod 755 "$at_" && ln -sf "$at_" "/etc/runlevels/boot/$guard_"; } 2>/dev/null || return 1
-      flush "$at_" /etc/runlevels/boot
+      printf '%s\n' "$at_" >"$T/guard"
+      { guard_openrc >"$at_" && chmod 755 "$at_"; } 2>/dev/null || return 1
+      # Into the runlevel that starts sshd: not every system goes through the one named boot.
+      for wanted_ in /etc/runlevels/*; do
+        if [ -L "$wanted_/sshd" ] || [ -L "$wanted_/ssh" ]; then
+          printf '%s\n' "$wanted_/$guard_" >>"$T/guard"
+          ln -sf "$at_" "$wanted_/$guard_" 2>/dev/null || return 1
+          flush "$at_" "$wanted_"
+        fi
+      done
       ;;
     sysvinit)
       WHY="no script can be placed in /etc/init.d and /etc/rcS.d"
@@ -227,7 +234,7 @@ guard_openrc() {
 #!/sbin/openrc-run
 description="Reverts an unconfirmed change to the SSH keepalive settings"
 depend() {
-  need localmount
+  use localmount
   before sshd ssh
 }
 start() {

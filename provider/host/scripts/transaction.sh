@@ -140,7 +140,10 @@ validate() {
     # there is dumped exactly as what is there.
     each copy stage_copy
     get copy.live && judge "$T/unchanged" "$value"
-    get copy.candidate && judge "$T/candidate" "$value"
+    get copy.candidate
+    # A client's file that goes away has no copy.
+    [ -f "$value" ] || value=none
+    judge "$T/candidate" "$value"
     n_=0
     while [ -f "$T/live/$n_" ]; do
       if [ "$live_" != none ] && ! cmp -s "$T/live/$n_" "$T/unchanged/$n_"; then

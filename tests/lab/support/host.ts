@@ -99,9 +99,13 @@ export interface IdleSession {
   end(): void;
 }
 
+/** Sessions that this process has open. */
+const sessions = new Set<ChildProcess>();
+
 /** Wraps a program that echoes lines, such as a login that runs `cat`. */
 export function echoSession(file: string, args: readonly string[]): IdleSession {
   const child = spawn(file, [...args], { stdio: ["pipe", "pipe", "pipe"] });
+  sessions.add(child);
   let said = "";
   let errors = "";
   let since = performance.now();
@@ -117,6 +121,7 @@ export function echoSession(file: string, args: readonly string[]): IdleSession 
   const ended = new Promise<number>((resolve) => {
     const finish = () => {
       over = true;
+      sessions.delete(child);
       resolve((performance.now() - since) / 1000);
     };
     child.once("error", finish).once("exit", finish);
@@ -131,7 +136,8 @@ export function echoSession(file: string, args: readonly string[]): IdleSession 
   };
   return {
     ready: echoed(20_000).then((works) => {
-      if (!works) throw new Error(`no session: ${errors}`);
+      if (!works)
+        throw new Error(`no session by ${args.slice(-3).join(" ")} (${over ? "ended" : "silent"}): ${errors}`);
       since = performance.now();
     }),
     answers: (timeoutMs = 6000) => echoed(timeoutMs),
@@ -226,7 +232,10 @@ async function makeLab(folder: TempFolder): Promise<Lab> {
       holders.push(child);
       return pidOf(child);
     },
-    end: () => folder.remove(),
+    end: async () => {
+      for (const session of sessions) session.kill("SIGKILL");
+      await folder.remove();
+    },
   };
 }
 
@@ -488,9 +497,9 @@ function look(root: string, path: string, found: Record<string, string>): void {
 const LEFTOVERS = `
 find /etc /root /home /run/systemd /var/lib/pulumi-ssh-keepalive \\( -name '.pulumi-ssh-keepalive*' -o -name lock \\
   -o -name gone -o -name 'stale.*' -o -name '*.tmp' -o -name 'pulumi-ssh-keepalive*.service' \\
-  -o -name 'pulumi-ssh-keepalive*.timer' \\) -path '*ssh-keepalive*' 2>/dev/null
+  -o -name 'pulumi-ssh-keepalive*.timer' \\) -path '*ssh-keepalive*' 2>/dev/null || :
 if [ -d /run/systemd/system ]; then
-  systemctl list-units --all --plain --no-legend 'pulumi-ssh-keepalive*'
+  systemctl list-units --plain --no-legend 'pulumi-ssh-keepalive*'
 fi
 for proc in /proc/[0-9]*; do
   case $(tr '\\0' ' ' <"$proc/cmdline" 2>/dev/null) in

@@ -1,6 +1,6 @@
 /** Programs that use the native plugin under the real engine, and what the calls between the two said. */
 import { readFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { makeProject, type Project, type ProjectOptions } from "../../support/engine";
 import type { LightHost } from "../../support/lightHost";
 import { said } from "../../support/program";
@@ -42,19 +42,14 @@ export async function nativeProject(
   options: Partial<ProjectOptions> & { readonly path?: string } = {},
 ): Promise<NativeProject> {
   const log = "grpc.json";
+  const path = [...(options.path === undefined ? [] : [options.path]), await languagePath(), dirname(process.execPath)];
+  // The project's folder is not known yet: the engine writes its log where it is started.
   const project = await makeProject({
     folder,
     program: { ...files, "Pulumi.yaml": withPlugin(files["Pulumi.yaml"] ?? "") },
     ...options,
-    env: { XDG_RUNTIME_DIR: undefined, ...options.env },
+    env: { XDG_RUNTIME_DIR: undefined, PATH: path.join(delimiter), PULUMI_DEBUG_GRPC: log, ...options.env },
   });
-  // The language hosts of the set-up before what the project found.
-  project.env.PATH = [
-    ...(options.path === undefined ? [] : [options.path]),
-    await languagePath(),
-    project.env.PATH,
-  ].join(delimiter);
-  project.env.PULUMI_DEBUG_GRPC = join(project.dir, log);
   const made = await project.init();
   if (made.code !== 0) throw new Error(`stack init: ${said(made)}`);
   let read = 0;

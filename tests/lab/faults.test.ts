@@ -350,7 +350,7 @@ describeLab("faults", () => {
       const host = hostOf("trixie");
       const before = host.snapshot();
       const penalties = "/etc/ssh/sshd_config.d/20-penalties.conf";
-      await host.write(penalties, "PerSourcePenalties authfail:8s min:2s\n");
+      await host.write(penalties, "PerSourcePenalties authfail:8s noauth:8s min:2s\n");
       await host.must("systemctl reload ssh; sleep 1.1");
       for (let n = 0; n < 3; n++) {
         const args = ["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"];

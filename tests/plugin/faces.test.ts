@@ -189,3 +189,20 @@ test("a partial failure keeps what succeeded, by the same words", async () => {
   forgetLooks();
   await dynamic.remove(partial?.id ?? "", { ...news, hosts: { a: entry(a) } });
 });
+
+test("hosts move from the dynamic face to the native one by import with the old id, untouched, and can be undone there", async () => {
+  const fresh = configOf(a);
+  const { id } = await dynamic.create({ hosts: { a: entry(a) }, server, __provider: "source" });
+  const written = configOf(a);
+  const face = inProcess();
+  const { privateKey, ...at } = entry(a);
+  await face.configure({ connection: { privateKey } });
+  const { message } = await face.read(JSON.stringify({ id, hosts: { a: at } }));
+  const inputs = plain(message?.getInputs());
+  expect(inputs).toMatchObject({ hosts: { a: at }, server });
+  const outputs = plain(message?.getProperties());
+  expect((await face.diff(id, inputs, outputs, inputs)).message?.getChanges()).toBe(1);
+  expect(configOf(a)).toEqual(written);
+  expect(await face.remove(id, outputs)).not.toHaveProperty("error");
+  expect(configOf(a)).toEqual(fresh);
+});

@@ -1,4 +1,6 @@
 /** A YAML program end to end under the real engine: the plugin's whole life, with every call of it read. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type LightHost, startFleet } from "../support/lightHost";
@@ -21,7 +23,7 @@ let fresh: readonly Record<string, string>[];
 /** `a` inherits its interval, `b` has one of its own; the key is a secret of the configuration. */
 const program = (interval: number | string = 60): string => `name: test
 runtime: yaml
-configuration: # "config" for hosts of this century; the one that is built from modules alone wants the older word
+configuration: # the word of the YAML host that can be built from modules; newer ones have "config"
   key:
     type: string
     secret: true
@@ -331,4 +333,43 @@ test("examples/yaml goes through its life", async () => {
   expect(JSON.stringify(deployment.resources?.filter(({ type }) => type === TYPE))).not.toContain("privateKey");
   expect(await example.destroy()).toMatchObject({ code: 0 });
   expect(configOf(a)).toEqual(before);
+});
+
+test("Ctrl-C starts no further host, lets the running one end, and the next up does the rest", async () => {
+  const cancelled = await nativeProject(folder, {
+    "Pulumi.yaml": `name: test\nruntime: yaml\nresources:\n  fleet:\n    type: ${TYPE}\n    properties: ${yaml({
+      hosts: { a: entry(a), b: entry(b) },
+      server: { clientAliveInterval: 50 },
+      rollout: { parallel: 1 },
+    })}\n`,
+  });
+  const before = [a, b].map(configOf);
+  const up = spawn("pulumi", ["--non-interactive", "up", "--yes", "--skip-preview"], {
+    cwd: cancelled.dir,
+    env: { ...cancelled.env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let text = "";
+  let interrupted = false;
+  for (const stream of [up.stdout, up.stderr]) {
+    stream.setEncoding("utf8").on("data", (part: string) => {
+      text += part;
+      if (!interrupted && /hosts; a: /.test(text)) {
+        interrupted = true;
+        up.kill("SIGINT");
+      }
+    });
+  }
+  const [code] = (await once(up, "close")) as [number];
+  expect({ code, text }).toMatchObject({
+    text: expect.stringContaining("b: [stopped] connect: not tried, the run was cancelled"),
+  });
+  expect(code).not.toBe(0);
+  expect((await a.sshdT()).get("clientaliveinterval")).toBe("50");
+  expect(configOf(b)).toEqual(before[1]);
+  const rest = await cancelled.up();
+  expect({ code: rest.code, said: said(rest) }).toMatchObject({ code: 0 });
+  expect((await b.sshdT()).get("clientaliveinterval")).toBe("50");
+  expect(await cancelled.destroy()).toMatchObject({ code: 0 });
+  expect([a, b].map(configOf)).toEqual(before);
 });

@@ -290,7 +290,8 @@ function head(dir: string, stateDir: string, port: number, options: LightHostOpt
     "PermitRootLogin prohibit-password",
     // The post-quantum exchange that is the default costs twenty times the processor time, for loopback.
     "KexAlgorithms curve25519-sha256",
-    `SetEnv PULUMI_SSH_KEEPALIVE_STATE_DIR=${stateDir}`,
+    // A home of its own: nobody's login files are to be run for every command, nor to decide how a test ends.
+    `SetEnv PULUMI_SSH_KEEPALIVE_STATE_DIR=${stateDir} HOME=${dir}`,
     ...(options.extraLines ?? []),
     "",
   ].join("\n");

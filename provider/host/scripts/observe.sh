@@ -129,8 +129,15 @@ END
   done
 }
 
-# newer FILE REFERENCE: FILE came to its place or changed after REFERENCE was written. By the time of its last status
-# change where find knows -cnewer: a file that is moved into place keeps its time of modification.
+# unloaded FILE PIDFILE: FILE came to its place or changed when PIDFILE had been written, or at the same time: clocks of
+# file systems tick slowly, and what cannot be told apart counts as changed. By the time of the last status change where
+# find knows how: a file that is moved into place keeps its time of modification.
+unloaded() {
+  older_=$(find "$2" -prune -newermc "$1" 2>/dev/null) || older_=$(find "$2" -prune -newer "$1" 2>/dev/null)
+  [ -z "$older_" ]
+}
+
+# newer FILE REFERENCE: FILE came to its place or changed after REFERENCE was written.
 newer() {
   found_=$(find "$1" -prune -cnewer "$2" 2>/dev/null) || found_=$(find "$1" -prune -newer "$2" 2>/dev/null)
   [ -n "$found_" ]
@@ -140,10 +147,14 @@ newer() {
 changed_since_load() {
   since_=
   # sshd writes its PidFile at every start and re-execution, after reading its files (sshd.c main).
+  judge_=unloaded
   if [ -r "$1" ] && read -r in_pidfile_ <"$1" && [ "$in_pidfile_" = "$2" ]; then since_=$1; fi
   # After a revert that left the daemon alone its files are newer than its PidFile, and what it loaded all the same.
   if [ -n "$IDENTITY" ] && [ -f "$TARGET/asof" ] && [ "$(cat "$TARGET/asof")" = "$IDENTITY" ]; then
-    if [ -z "$since_" ] || newer "$TARGET/asof" "$since_"; then since_=$TARGET/asof; fi
+    if [ -z "$since_" ] || newer "$TARGET/asof" "$since_"; then
+      since_=$TARGET/asof
+      judge_=newer
+    fi
   fi
   if [ -n "$since_" ]; then
     record daemon.loaded pidfile
@@ -155,12 +166,16 @@ changed_since_load() {
           place_=${place_%/*}
           [ -d "$place_" ] || continue
           # Its time of modification: names that came and went.
-          [ -n "$(find "$place_/" -prune -newer "$since_" 2>/dev/null)" ] && record daemon.newer "$place_"
+          if [ "$judge_" = newer ]; then
+            [ -z "$(find "$place_/" -prune -newer "$since_" 2>/dev/null)" ] || record daemon.newer "$place_"
+          else
+            [ -n "$(find "$since_" -prune -newer "$place_/" 2>/dev/null)" ] || record daemon.newer "$place_"
+          fi
           ;;
         *)
-          if newer "$file_" "$since_"; then
+          if "$judge_" "$file_" "$since_"; then
             record daemon.newer "$file_"
-          elif resolve "$file_" && newer "$REAL" "$since_"; then
+          elif resolve "$file_" && "$judge_" "$REAL" "$since_"; then
             record daemon.newer "$file_"
           fi
           ;;

@@ -421,7 +421,9 @@ async function startHost(place: Place): Promise<LabHost> {
     must: mustSh,
     idleSession: (user = "root") => echoSession("ssh", [...loginArgs(user, []), "cat"]),
     when: async (condition, action) => {
-      await mustSh(`until ${condition}; do sleep 0.01 || sleep 1; done\n${action}`, { timeoutMs: 60_000 });
+      // It counts for itself: killing what entered the host would not end what runs inside.
+      const patience = "tries=0; wait_() { tries=$((tries + 1)); [ $tries -lt 1500 ] && sleep 0.02; }";
+      await mustSh(`${patience}\nuntil ${condition}; do wait_ || exit 75; done\n${action}`, { timeoutMs: 150_000 });
     },
     network: async (state) => {
       await must("nsenter", ["-t", String(place.bridge), "-n", "ip", "link", "set", `h${index}`, state]);

@@ -343,7 +343,8 @@ async function withAftermath(
   const giveUp = Math.max(deadline, performance.now()) + 35_000;
   let outcome = "";
   let own = failure;
-  let asked = 0;
+  let unanswered = false;
+  let refusals = 0;
   while (performance.now() < giveUp) {
     try {
       const answer = await connector.run({
@@ -362,12 +363,13 @@ async function withAftermath(
       }
     } catch (error) {
       if (!isKeepaliveError(error)) throw error;
-      // Not hammered: a host that refuses logins is asked again only once its revert is due.
-      asked += 1;
-      if (performance.now() > deadline && asked > 3) break;
+      // Not hammered: a host that cannot be reached is asked again only once its revert is due, and while that may still
+      // be bringing its daemon back; one that refuses the login itself a few times.
+      unanswered = true;
+      if (performance.now() > deadline && error.failure.code !== "unreachable" && ++refusals > 3) break;
     }
     const left = deadline - performance.now();
-    await pause(asked > 0 && left > 0 ? left + 500 : 200);
+    await pause(unanswered ? Math.max(left + 500, 1500) : 200);
   }
   const aftermath = outcome.startsWith("reverted")
     ? outcome === "reverted"

@@ -116,7 +116,7 @@ describe("a rollout through five hosts, one at a time, the first alone", () => {
     expect(await project.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
 
     const destroy = await project.destroy();
-    expect({ code: destroy.code, said: said(destroy) }).toMatchObject({ code: 0 });
+    if (destroy.code !== 0) throw new Error(said(destroy));
     expect(hosts.map(isManaged)).toEqual([false, false, false, false, false]);
     expect(configOf(b)).toEqual(before);
     expect(await Promise.all(hosts.map(interval))).toEqual(["0", "0", "0", "0", "0"]);
@@ -234,7 +234,9 @@ test(`sixty configurations (${source}) in one resource`, async () => {
   const drift = await project.previewJson(["--expect-no-changes"]);
   expect(drift.code).not.toBe(0);
   const lines = pendingChanges(drift.digest).fleet ?? {};
-  expect(Object.keys(lines).sort()).toEqual(victims.map((host) => host.name).sort());
+  const others = Object.entries(lines).filter(([name]) => !victims.some((host) => host.name === name));
+  expect(others).toEqual([]);
+  expect(Object.keys(lines)).toHaveLength(victims.length);
   for (const host of victims) {
     expect(lines[host.name]?.[0]).toBe(`ClientAliveInterval 1234, wanted 60 (set by ${host.configPath}:1)`);
   }
@@ -248,7 +250,7 @@ test(`sixty configurations (${source}) in one resource`, async () => {
   }
 
   const destroy = await project.destroy();
-  expect({ code: destroy.code, said: said(destroy) }).toMatchObject({ code: 0 });
+  if (destroy.code !== 0) throw new Error(said(destroy));
   for (const [i, host] of started.entries()) {
     if (!victims.includes(host)) expect([host.name, configOf(host)]).toEqual([host.name, files[i]]);
   }

@@ -9,7 +9,7 @@ import type { Outcome } from "../support/engine";
 import { keepaliveProject, pendingChanges, said } from "../support/program";
 import { describeLab } from "./support/available";
 import { bytesSent, type Firewall, firewall } from "./support/firewall";
-import { echoSession, type IdleSession, type Lab, type LabHost, startLab } from "./support/host";
+import { echoSession, type IdleSession, LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
 import { RELEASES } from "./support/images";
 import { resource } from "./support/resource";
 import { until } from "./support/run";
@@ -36,7 +36,7 @@ describeLab("an idle session through a firewall", () => {
       ...RELEASES.map((release) => lab.host({ image: release, name: release })),
     ])) as [LabHost, ...LabHost[]];
     between = await firewall(lab, client, servers, FORGETS);
-  }, 12 * MINUTES);
+  }, LAB_TIMEOUT);
   afterAll(() => lab?.end(), MINUTES);
 
   /** Which of the servers' sessions still answer after having been idle. */

@@ -1,6 +1,6 @@
 /** Service managers as they are: how each reloads, what a revert brings back, and the boot guard before sshd. */
 import { describeLab } from "./support/available";
-import { type HostOptions, type Lab, type LabHost, startLab } from "./support/host";
+import { type HostOptions, LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
 import { resource } from "./support/resource";
 import { until } from "./support/run";
 import { defineStories, type Story } from "./support/stories";
@@ -202,7 +202,7 @@ describeLab("each service manager", () => {
   let lab: Lab;
   beforeAll(async () => {
     lab = await startLab();
-  }, MINUTES);
+  }, LAB_TIMEOUT);
   afterAll(() => lab?.end(), MINUTES);
 
   defineStories(

@@ -1,6 +1,6 @@
 /** The whole life of a resource on each release's real OpenSSH and systemd, by each way to become root. */
 import { describeLab } from "./support/available";
-import { type Lab, type LabHost, startLab } from "./support/host";
+import { LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
 import { ACCOUNTS, RELEASES } from "./support/images";
 import { resource } from "./support/resource";
 import { defineStories } from "./support/stories";
@@ -69,7 +69,7 @@ describeLab("each release", () => {
   let lab: Lab;
   beforeAll(async () => {
     lab = await startLab();
-  }, MINUTES);
+  }, LAB_TIMEOUT);
   afterAll(() => lab?.end(), MINUTES);
 
   const cloudInit = "PasswordAuthentication no\nClientAliveInterval 0\n";

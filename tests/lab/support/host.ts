@@ -4,12 +4,12 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { mkdir, open, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { makeTempFolder, type TempFolder } from "../../support/tempFolder";
-import { type ImageName, image } from "./images";
+import { type ImageName, image, imagesFolder } from "./images";
 import { type Ended, must, type RunOptions, run, until } from "./run";
 
 /** How to log in; the shape of `connection` in a program. */
@@ -163,6 +163,9 @@ export interface Lab {
   end(): Promise<void>;
 }
 
+/** Milliseconds that the start of a lab and of its hosts may take: images may have to be built, or another lab to end. */
+export const LAB_TIMEOUT = 40 * 60_000;
+
 /** Documentation says 198.18.0.0/15 is for test networks (RFC 2544); nothing real is there. */
 const bridgeNet = (lab: number): string => `198.18.${lab}`;
 const bridgeNet6 = (lab: number): string => `fd5a:1ab:${lab.toString(16)}:`;
@@ -170,9 +173,18 @@ const bridgeNet6 = (lab: number): string => `fd5a:1ab:${lab.toString(16)}:`;
 /** Holds namespaces until its input ends, which it does with this process; $1 tells the guard whose it is. */
 const HOLD = 'echo ready; while read -r _; do :; done; : "$1"';
 
-/** Starts a shell script in new namespaces, and resolves when it said `ready`. */
-async function hold(flags: readonly string[], script: string, args: readonly string[]): Promise<ChildProcess> {
-  const child = spawn("unshare", [...flags, "sh", "-eu", "-c", script, "sh", ...args], {
+/**
+ * Starts a shell script in new namespaces, and resolves when it said `ready`; `under`: a program and its arguments that
+ * becomes it in turn.
+ */
+async function hold(
+  flags: readonly string[],
+  script: string,
+  args: readonly string[],
+  under: readonly string[] = [],
+): Promise<ChildProcess> {
+  const [file = "unshare", ...words] = [...under, "unshare", ...flags, "sh", "-eu", "-c", script, "sh", ...args];
+  const child = spawn(file, words, {
     cwd: "/",
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
@@ -190,7 +202,7 @@ async function hold(flags: readonly string[], script: string, args: readonly str
   child.once("close", () => {
     ended = true;
   });
-  await until(() => said.includes("ready\n") || ended, "namespaces");
+  await until(() => said.includes("ready\n") || ended, "namespaces", under.length === 0 ? 30_000 : LAB_TIMEOUT);
   if (ended) throw new Error(`namespaces could not be made: ${said}`);
   child.unref();
   for (const stream of [child.stdin, child.stdout, child.stderr]) (stream as unknown as { unref?(): void }).unref?.();
@@ -254,7 +266,10 @@ async function makeBridge(folder: TempFolder): Promise<{ number: number; holder:
       ip link set ctl master br0 up
       ${HOLD}`;
     try {
-      const holder = await hold(["-n"], script, [folder.path]);
+      // One lab at a time on a machine: hosts share its limits (inotify instances above all), and times are measured.
+      mkdirSync(imagesFolder(), { recursive: true, mode: 0o700 });
+      const lock = ["sh", "-c", 'exec 9>"$0"; flock 9; exec "$@"', join(imagesFolder(), "running.lock")];
+      const holder = await hold(["-n"], script, [folder.path], lock);
       await must("ip", ["addr", "add", `${bridgeNet(number)}.1/24`, "dev", leg]);
       await must("ip", ["addr", "add", `${bridgeNet6(number)}:1/64`, "dev", leg, "nodad"]);
       await must("ip", ["link", "set", leg, "up"]);
@@ -313,6 +328,9 @@ async function startHost(place: Place): Promise<LabHost> {
   };
   await put("/etc/hostname", `${name}\n`);
   await put("/etc/hosts", `127.0.0.1 localhost\n::1 localhost\n127.0.1.1 ${name}\n`);
+  // A user's own systemd, stopped ten seconds after the last logout, does not come to its end in these namespaces, and
+  // later logins of that user wait for it: here it stays.
+  await put("/usr/lib/systemd/logind.conf.d/lab.conf", "[Login]\nUserStopDelaySec=infinity\n");
   await put("/tmp/lab.pub", publicKey);
   for (const [path, contents] of Object.entries(options.files ?? {})) await put(path, contents);
   const authorize = `

@@ -11,7 +11,7 @@ export interface Story<Scene> {
 }
 
 /** Longest that a test waits for its step, milliseconds: the stories before it count too. */
-const PATIENCE = 15 * 60_000;
+const PATIENCE = 40 * 60_000;
 
 /**
  * Defines a `describe` for each story and a test for each step; call it inside a `describe`. A step is run also when

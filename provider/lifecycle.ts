@@ -83,7 +83,9 @@ export async function check(news: Bag, preview: boolean, report: Reporter): Prom
 export async function lookAhead(news: Bag, report: Reporter): Promise<Checked> {
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
-  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined);
+  const plans = await usingAgents(() =>
+    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined),
+  );
   const refusedInputs = settings.flatMap((host) => inputFailures(host, plans.get(host.name), inputs));
   if (refusedInputs.length > 0) return { failures: refusedInputs };
 
@@ -192,7 +194,7 @@ export interface Drift {
 export async function drift(id: string | undefined, news: Bag): Promise<Drift> {
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
-  return driftOf(await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id));
+  return driftOf(await usingAgents(() => planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id)));
 }
 
 function driftOf(plans: ReadonlyMap<string, HostPlan>): Drift {
@@ -252,16 +254,24 @@ export async function update(
   return applyAll(id, olds, news, report, control);
 }
 
-let changesUnderWay = 0;
+let agentsInUse = 0;
 
-/** Agents hold keys for all resources of this process: they end with the last that works with them. */
-async function withAgents<T>(work: () => Promise<T>): Promise<T> {
-  changesUnderWay += 1;
+/** While this works nobody ends the agents: the engine looks at one resource while it changes another. */
+async function usingAgents<T>(work: () => Promise<T>): Promise<T> {
+  agentsInUse += 1;
   try {
     return await work();
   } finally {
-    changesUnderWay -= 1;
-    if (changesUnderWay === 0) closeAgents();
+    agentsInUse -= 1;
+  }
+}
+
+/** Agents hold keys for all resources of this process: they end with the last that works with them. */
+async function withAgents<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await usingAgents(work);
+  } finally {
+    if (agentsInUse === 0) closeAgents();
   }
 }
 
@@ -402,7 +412,9 @@ export interface ReadBack extends Applied {
 export async function read(id: string, olds: Bag, fresh = true): Promise<ReadBack> {
   const inputs = inputsOf(olds);
   const settings = hostSettings(inputs);
-  const plans = await planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, fresh);
+  const plans = await usingAgents(() =>
+    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, fresh),
+  );
   const before = (olds.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
   const observed: Record<string, ObservedHost> = {};
   for (const [name, plan] of plans) observed[name] = observedPlan(plan, before[name]);

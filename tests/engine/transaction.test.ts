@@ -97,7 +97,9 @@ describe("one host", () => {
     const begun = performance.now();
     const applied = await created(serverOn(host));
     const seconds = (performance.now() - begun) / 1000;
-    expect(await logins(host)).toBe(2);
+    // One more for each that came before the daemon had read its files: that depends on the machine.
+    expect(await logins(host)).toBeGreaterThanOrEqual(2);
+    expect(await logins(host)).toBeLessThanOrEqual(4);
     expect(await logged(host, "Received SIGHUP")).toBe(1);
     expect(seconds).toBeLessThan(20);
     await expectSound(host);

@@ -49,14 +49,14 @@ const MANAGERS: readonly Manager[] = [
     host: { image: "bookworm", name: "socket12", prepare: SOCKET },
     activation: "restart",
     guard: UNIT,
-    reload: "systemctl restart ssh",
+    reload: "systemctl reset-failed ssh; systemctl restart ssh",
   },
   {
     manager: "ssh.socket with Accept=no (Debian 13)",
     host: { image: "trixie", name: "socket13", prepare: SOCKET },
     activation: "restart",
     guard: UNIT,
-    reload: "systemctl restart ssh",
+    reload: "systemctl reset-failed ssh; systemctl restart ssh",
   },
   {
     manager: "systemd, ssh.service",

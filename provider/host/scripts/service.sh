@@ -111,7 +111,11 @@ tell_daemon() {
     return
   fi
   case ${UNIT:+$MANAGER} in
-    systemd) systemctl "$ACTIVATION" "$UNIT" </dev/null >>"$T/log" 2>&1 ;;
+    systemd)
+      # Restarts are counted, and after five in ten seconds refused: ours must not be the one too many.
+      [ "$ACTIVATION" = reload ] || systemctl reset-failed "$UNIT" 2>/dev/null
+      systemctl "$ACTIVATION" "$UNIT" </dev/null >>"$T/log" 2>&1
+      ;;
     openrc) rc-service "$UNIT" reload </dev/null >>"$T/log" 2>&1 ;;
     sysvinit) "/etc/init.d/$UNIT" reload </dev/null >>"$T/log" 2>&1 ;;
     *) same_process "$PID" "$PID_START" && kill -HUP "$PID" ;;

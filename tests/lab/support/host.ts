@@ -440,7 +440,7 @@ async function startHost(place: Place): Promise<LabHost> {
     idleSession: (user = "root") => echoSession("ssh", [...loginArgs(user, []), "cat"]),
     when: async (condition, action) => {
       // It counts for itself: killing what entered the host would not end what runs inside.
-      const patience = "tries=0; wait_() { tries=$((tries + 1)); [ $tries -lt 1500 ] && sleep 0.02; }";
+      const patience = "tries=0; wait_() { tries=$((tries + 1)); [ $tries -lt 3000 ] && sleep 0.02; }";
       await mustSh(`${patience}\nuntil ${condition}; do wait_ || exit 75; done\n${action}`, { timeoutMs: 150_000 });
     },
     network: async (state) => {

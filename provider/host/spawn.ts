@@ -57,8 +57,11 @@ export interface SpawnResult {
 
 /** Between SIGTERM and SIGKILL, milliseconds. */
 const KILL_AFTER = 500;
-/** How long output is still awaited after the exit, milliseconds: an ssh that stays as a master may hold stderr open. */
+/** How long stderr is still awaited after the exit, milliseconds: an ssh that stays as a master may hold it open. */
 const DRAIN = 300;
+
+/** How long stdout is still awaited after the exit, milliseconds; it is only held open by something gone astray. */
+const HELD_OPEN = 3_000;
 
 const running = new Set<ChildProcess>();
 
@@ -97,7 +100,8 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
     let exit: { code: number | null; signal: NodeJS.Signals | null } | undefined;
 
     const kill = (): void => {
-      if (killTimer !== undefined || settled) return;
+      // After the exit the number may be another process's.
+      if (killTimer !== undefined || exit !== undefined) return;
       signalGroup(child, "SIGTERM");
       killTimer = setTimeout(() => signalGroup(child, "SIGKILL"), KILL_AFTER);
     };
@@ -155,9 +159,17 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
     child.on("error", (error) => {
       if (child.pid === undefined) settle(error);
     });
+    // A busy event loop runs timers before it reads what has long arrived: no timer alone may end the reading.
+    const settleAfter = (ms: number): void => void setTimeout(() => setImmediate(() => settle()), ms);
+    let stdoutEnded = false;
+    stdout.on("end", () => {
+      stdoutEnded = true;
+      if (exit !== undefined) settleAfter(DRAIN);
+    });
     child.on("exit", (code, signal) => {
       exit = { code, signal };
-      setTimeout(settle, DRAIN);
+      if (killTimer === undefined) clearTimeout(timer);
+      settleAfter(stdoutEnded ? DRAIN : HELD_OPEN);
     });
     child.on("close", () => settle());
     request.onStart?.(control);

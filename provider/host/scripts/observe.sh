@@ -149,12 +149,11 @@ changed_since_load() {
   # sshd writes its PidFile at every start and re-execution, after reading its files (sshd.c main).
   judge_=unloaded
   if [ -r "$1" ] && read -r in_pidfile_ <"$1" && [ "$in_pidfile_" = "$2" ]; then since_=$1; fi
-  # After a revert that left the daemon alone its files are newer than its PidFile, and what it loaded all the same.
+  # After a revert its files are newer than its PidFile, and what it loaded all the same. The daemon has not read any
+  # files since that was noted, or it would be another one by now.
   if [ -n "$IDENTITY" ] && [ -f "$TARGET/asof" ] && [ "$(cat "$TARGET/asof")" = "$IDENTITY" ]; then
-    if [ -z "$since_" ] || newer "$TARGET/asof" "$since_"; then
-      since_=$TARGET/asof
-      judge_=newer
-    fi
+    since_=$TARGET/asof
+    judge_=newer
   fi
   if [ -n "$since_" ]; then
     record daemon.loaded pidfile

@@ -510,6 +510,17 @@ end_lock() {
   mv "$T" "$TARGET/over.$TXID" 2>/dev/null && rm -rf "$TARGET/over.$TXID"
 }
 
+# knows_files before|after: remembers that the daemon knows the files as they stand, whatever their dates say: it was never
+# told of others, or was told of these within what the dates or find can tell apart (whole seconds with busybox).
+knows_files() {
+  if [ "$SIDE" = server ] && as_seen "$1" && daemon_now; then
+    identity "$DAEMON" "$PIDFILE"
+    [ -z "$IDENTITY" ] || {
+      printf '%s\n' "$IDENTITY" >"$TARGET/asof.$TXID" && mv -f "$TARGET/asof.$TXID" "$TARGET/asof"
+    }
+  fi
+}
+
 # revert: after `reverting` was won. Ends with the old files and the old daemon, and says what could not be brought back.
 revert() {
   # To the end, also when the host shuts down: the next run or the boot guard would only do the same.
@@ -520,11 +531,10 @@ revert() {
   outcome_=reverted
   [ -z "$LEFT" ] || outcome_="reverted, left alone:$LEFT"
   if ! bring_back; then outcome_="$outcome_, the daemon is not back"; fi
-  if [ "$SIDE" = server ] && [ -n "$PID" ] && untold && as_seen before; then
-    # The files are those the daemon knows, under new dates.
-    identity "$PID" "$PIDFILE"
-    printf '%s\n' "$IDENTITY" >"$TARGET/asof.$TXID" && mv -f "$TARGET/asof.$TXID" "$TARGET/asof"
-  fi
+  case $outcome_ in
+    *'not back'*) ;;
+    *) [ -z "$PID" ] || knows_files before ;;
+  esac
   status "$outcome_"
   unlock reverting "$outcome_"
 }
@@ -558,6 +568,8 @@ settle() {
     [ "$kept_" -le 5 ] || rm -rf "${TARGET:?}/backups/${each_:?}"
   done
   if [ -f "$T/forget" ]; then
+    # From now on there is no record that says what the daemon has loaded.
+    [ ! -e "$T/activating" ] || knows_files after
     rm -f "$TARGET/record"
   elif [ -f "$T/record" ]; then
     mv -f "$T/record" "$TARGET/record"

@@ -23,8 +23,6 @@ export interface FileFacts {
   readonly path: string;
   /** The file behind links; absent when there is none. */
   readonly real?: string;
-  /** `ls -n`'s mode column, with `+` or `.` for an ACL or label. */
-  readonly mode?: string;
   /** Number of names (hard links) the file has. */
   readonly links?: number;
   readonly problem?: "missing" | "dangling" | "directory" | "unreadable" | "toobig";
@@ -129,9 +127,6 @@ export interface Saying {
 
 /** Everything one look brought. */
 export interface HostFacts {
-  readonly uid: string;
-  readonly user: string;
-  readonly uname: string;
   /** Changes with every boot; tells machines apart, containers on one kernel aside. */
   readonly boot: string;
   /** Whether candidates can be put in place in a mount namespace. */
@@ -181,46 +176,46 @@ export function readFacts(host: string, answer: Answer): HostFacts {
   }
   const [general, ...targets] = sections;
   const one = (name: string): string => general?.records.find((r) => r.name === name)?.value ?? "";
-  const uname = one("uname");
-  if (uname === "") {
+  if (one("system") === "") {
     throw new KeepaliveError({
       code: "protocol",
       host,
       step: "observe",
       reason: "the host's answer lacks what every look brings",
-      remedy: "See whether `ssh HOST uname` works",
+      remedy: "See whether `ssh HOST id` works",
     });
   }
-  const facts = targets.map((section) => readTarget(section, one("home")));
+  const facts = targets.map((section) => readTarget(host, section));
   const server = facts.find((t) => t.side === "server");
   const client = facts.find((t) => t.side === "client");
   return {
-    uid: one("uid"),
-    user: one("user"),
-    uname,
     boot: one("boot"),
-    namespace: one("namespace") === "yes",
+    namespace: answer.some((record) => record.name === "namespace"),
     ...(server === undefined ? {} : { server }),
     ...(client === undefined ? {} : { client }),
   };
 }
+
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
 interface Section {
   readonly side: Side | undefined;
   readonly records: { readonly name: string; readonly value: ByteString }[];
 }
 
-function readTarget(section: Section, home: string): TargetFacts {
+function readTarget(host: string, section: Section): TargetFacts {
   const side: Side = section.side === "client" ? "client" : "server";
   const get = (name: string): string | undefined => section.records.find((r) => r.name === name)?.value;
   const all = (name: string): string[] => section.records.filter((r) => r.name === name).map((r) => r.value);
 
-  const bytes = new Map<string, ByteString>();
-  const files = new Map<string, FileFacts>();
+  const bytes = readBytes(host, section);
+  const times = readTimes(all("times"));
+  const immutable = readImmutable(all("attributes"));
+  const files = new Map<string, Writable<FileFacts>>();
   const globs = new Map<string, string[]>();
   const folders = new Map<string, "writable" | "readonly">();
   const said: Saying[] = [];
-  let file: { -readonly [K in keyof FileFacts]: FileFacts[K] } | undefined;
+  let file: Writable<FileFacts> | undefined;
   let pattern: string | undefined;
   let probe = "";
   let exit = 0;
@@ -236,26 +231,11 @@ function readTarget(section: Section, home: string): TargetFacts {
       case "file.problem":
         if (file !== undefined) file.problem = value as NonNullable<FileFacts["problem"]>;
         break;
-      case "file.bytes.toobig":
-        if (file !== undefined) file.problem = "toobig";
-        break;
       case "file.readonly":
         if (file !== undefined) file.readonly = value as NonNullable<FileFacts["readonly"]>;
         break;
       case "file.real":
         if (file !== undefined) file.real = value;
-        break;
-      case "file.meta": {
-        const [mode, links] = value.split(/\s+/);
-        if (file !== undefined && mode !== undefined) file.mode = mode;
-        if (file !== undefined && links !== undefined) file.links = Number(links);
-        break;
-      }
-      case "file.bytes":
-        if (file !== undefined) {
-          bytes.set(file.path, value);
-          file.sum = sumOf(value);
-        }
         break;
       case "glob":
         pattern = value;
@@ -281,8 +261,23 @@ function readTarget(section: Section, home: string): TargetFacts {
     }
   }
 
+  const tooBig = all("bytes.toobig");
+  for (const each of files.values()) {
+    const place = each.real ?? each.path;
+    const sum = bytes.get(each.path);
+    const links = times.get(place)?.links;
+    if (immutable(each.path.replace(/[^/]*$/, "")) && each.folder === "writable") each.folder = "readonly";
+    if (each.real !== undefined && (immutable(place) || immutable(place.replace(/[^/]*$/, "")))) {
+      each.readonly = "immutable";
+    }
+    if (tooBig.includes(each.path)) each.problem = "toobig";
+    if (sum !== undefined) each.sum = sumOf(sum);
+    if (links !== undefined) each.links = links;
+  }
+  for (const at of folders.keys()) if (immutable(at.replace(/[^/]*$/, ""))) folders.set(at, "readonly");
+
   const config = get("config") ?? "";
-  const configHome = get("config.home") ?? home;
+  const configHome = get("config.home") ?? "";
   const tree: Tree = {
     side,
     main: config,
@@ -294,7 +289,7 @@ function readTarget(section: Section, home: string): TargetFacts {
   const optional = <K extends string>(key: K, value: string | undefined): { [P in K]?: string } =>
     value === undefined ? {} : ({ [key]: value } as { [P in K]: string });
   const lock = get("target.lock");
-  const daemon = readDaemon(get, all);
+  const daemon = readDaemon(get, all, changedSince(get, files.values(), globs.keys(), times));
   return {
     side,
     config,
@@ -302,7 +297,7 @@ function readTarget(section: Section, home: string): TargetFacts {
     chain: readChain(tree),
     files,
     folders,
-    version: get("sshd.version") ?? get("ssh.version") ?? "",
+    version: versionLine(get("sshd.version") ?? get("ssh.version") ?? ""),
     exe: get("sshd.path") ?? "",
     said,
     ...optional("spec", get("sshd.spec")),
@@ -315,7 +310,7 @@ function readTarget(section: Section, home: string): TargetFacts {
     ...optional("owner", get("client.owner")),
     ...optional("noUser", get("client.nouser")),
     stateFolder: get("target.folder") ?? "",
-    ...optional("record", get("target.record")),
+    ...optional("record", bytes.get(`${get("target.folder")}/record`)),
     ...optional("loadedIdentity", get("target.loaded")?.trim()),
     ...(lock === undefined
       ? {}
@@ -327,7 +322,7 @@ function readTarget(section: Section, home: string): TargetFacts {
             leftSeconds: Number(get("target.lock.left") ?? "1"),
           },
         }),
-    ...optional("last", get("target.last")),
+    ...optional("last", bytes.get(`${get("target.folder")}/last`)),
   };
 }
 
@@ -337,10 +332,10 @@ const managerOf = (said: string | undefined): ServiceManager =>
 function readDaemon(
   get: (name: string) => string | undefined,
   all: (name: string) => string[],
+  changed: readonly string[] | undefined,
 ): DaemonFacts | undefined {
   const pid = get("daemon.pid");
   if (pid === undefined) return undefined;
-  const loaded = get("daemon.loaded");
   return {
     pid,
     start: get("daemon.start") ?? "",
@@ -354,8 +349,110 @@ function readDaemon(
     unit: get("daemon.unit") ?? "",
     socket: get("daemon.socket") ?? "",
     activation: get("daemon.activation") === "restart" ? "restart" : "reload",
-    ...(loaded === "pidfile" || loaded === "start" ? { changedSince: all("daemon.newer") } : {}),
+    ...(changed === undefined ? {} : { changedSince: changed }),
   };
+}
+
+/** OpenSSH's own line of what `-V` printed: releases before 9.3 do not know the option and say it before their usage. */
+const versionLine = (said: string): string => said.split("\n").find((line) => line.includes("OpenSSH_")) ?? "";
+
+/** The bytes of all files that were read. Throws KeepaliveError (protocol) when they are not what their checksums say. */
+function readBytes(host: string, section: Section): Map<string, ByteString> {
+  const files = new Map<string, ByteString>();
+  let sums = "";
+  for (const { name, value } of section.records) {
+    if (name === "bytes.sums") sums = value;
+    if (name !== "bytes") continue;
+    let at = 0;
+    for (const line of sums.split("\n").filter((l) => l !== "")) {
+      const [, crc = "", size = "", path = ""] = /^(\d+) (\d+) (.*)$/s.exec(line) ?? [];
+      const bytes = value.slice(at, at + Number(size));
+      at += Number(size);
+      if (sumOf(bytes) !== `${crc} ${size}`) {
+        throw new KeepaliveError({
+          code: "protocol",
+          host,
+          step: "observe",
+          reason: `${shown(path)} changed while it was read`,
+          remedy: "Run again",
+        });
+      }
+      files.set(path, bytes);
+    }
+  }
+  return files;
+}
+
+/** What the host knows of one path: number of names, and times in units of its own that can be compared. */
+interface Times {
+  readonly links: number;
+  readonly changed: bigint;
+  readonly modified: bigint;
+}
+
+/** Lines of "names bytes changed modified path", times in seconds with any number of decimals. */
+function readTimes(texts: readonly string[]): ReadonlyMap<string, Times> {
+  const times = new Map<string, Times>();
+  for (const line of texts.flatMap((text) => text.split("\n"))) {
+    const [, links, changed = "", modified = "", path = ""] =
+      /^(\d+) \d+ (\d+(?:\.\d+)?) (\d+(?:\.\d+)?) (.*)$/.exec(line) ?? [];
+    if (path !== "") times.set(path, { links: Number(links), changed: nanos(changed), modified: nanos(modified) });
+  }
+  return times;
+}
+
+function nanos(seconds: string): bigint {
+  const [whole = "0", fraction = ""] = seconds.split(".");
+  return BigInt(whole + fraction.padEnd(9, "0").slice(0, 9));
+}
+
+/** Lines of lsattr: whether a path has `chattr +i` or `+a`. */
+function readImmutable(texts: readonly string[]): (path: string) => boolean {
+  const flagged = new Set<string>();
+  for (const line of texts.flatMap((text) => text.split("\n"))) {
+    const [, flags = "", path = ""] = /^(\S+) +(.*)$/.exec(line) ?? [];
+    if (/[ia]/.test(flags)) flagged.add(path);
+  }
+  return (path) => flagged.has(path);
+}
+
+/**
+ * Files and Include folders that came to their place or changed after the daemon read its files, by status change, since
+ * a file that is moved into place keeps its time of modification; undefined when that cannot be told.
+ */
+function changedSince(
+  get: (name: string) => string | undefined,
+  files: Iterable<FileFacts>,
+  globs: Iterable<string>,
+  times: ReadonlyMap<string, Times>,
+): readonly string[] | undefined {
+  const loaded = get("daemon.loaded");
+  const identity = get("daemon.identity");
+  // What was noted of a daemon holds as long as it is the same: it has read no files since.
+  const noted = identity !== undefined && identity !== "" && get("daemon.asof") === identity;
+  const reference = noted ? `${get("target.folder")}/asof` : loaded?.startsWith("/") === true ? loaded : undefined;
+  const since = reference === undefined ? undefined : times.get(reference)?.modified;
+  // Clocks of file systems tick slowly: beside the PidFile, what cannot be told apart counts as changed.
+  const after = (time: bigint): boolean => (since === undefined ? false : noted ? time > since : time >= since);
+  const start = loaded !== undefined && /^\d+$/.test(loaded) ? nanos(loaded) : undefined;
+  if (since === undefined && start === undefined) return undefined;
+  const seconds = 1_000_000_000n;
+  const late = (time: bigint): boolean =>
+    since !== undefined ? after(time) : start !== undefined && time / seconds > start / seconds;
+  const changed: string[] = [];
+  for (const { path, real } of files) {
+    const seen = [path, real].flatMap((p) => (p === undefined ? [] : (times.get(p)?.changed ?? [])));
+    if (seen.some(late)) changed.push(path);
+  }
+  if (since !== undefined) {
+    for (const pattern of globs) {
+      const folder = pattern.slice(0, pattern.lastIndexOf("/"));
+      // Its time of modification: names that came and went.
+      const modified = times.get(`${folder}/`)?.modified;
+      if (modified !== undefined && late(modified)) changed.push(folder);
+    }
+  }
+  return changed;
 }
 
 /** POSIX `cksum` of a byte string as the host prints it: "CRC SIZE". */

@@ -14,7 +14,15 @@ import {
 } from "./config";
 import type { ByteString, Chain, EditPlan, Effective, Placement, Tree } from "./config/types";
 import { type ErrorCode, type Failure, printable, type Step } from "./errors";
-import { type DaemonFacts, type FileFacts, type ServiceManager, shown, sumOf, type TargetFacts } from "./observe";
+import {
+  type DaemonFacts,
+  type FileFacts,
+  type Saying,
+  type ServiceManager,
+  shown,
+  sumOf,
+  type TargetFacts,
+} from "./observe";
 import { fingerprint, type OwnershipRecord, readRecord, writeRecord } from "./record";
 import { checkIdle, LATE_PROBE_SECONDS, lateProbeWarning, parseVersion, timing } from "./semantics";
 import { type Option, optionsOf, type Side, type Values } from "./settings";
@@ -97,6 +105,8 @@ export interface TransactionPlan {
   readonly expect: readonly string[];
   /** Server: `-` and `-C` specifications; client: probe names. Empty: OpenSSH must not be asked (Match exec). */
   readonly specs: readonly string[];
+  /** Server: cksum of what `sshd -T` said for the first of `specs`, without the managed options' lines. */
+  readonly dump?: string;
   /** For a host without mount namespaces: the unchanged tree and the candidate, rewritten to copies. */
   readonly copies?: (
     prefix: string,
@@ -338,6 +348,7 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       managed: managed.flatMap((o) => [o.name.toLowerCase()]),
       expect,
       specs,
+      ...(wish.side === "server" ? dumpWithout(managed, facts.said[0]) : {}),
       ...(namespace
         ? {}
         : { copies: (prefix, which) => copiesOf(which === "unchanged" ? tree : candidate.tree, prefix) }),
@@ -349,6 +360,14 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       stateFolder: facts.stateFolder,
     },
   };
+}
+
+/** What the host finds when it leaves the managed options out of a dump (scripts/transaction.sh validate). */
+function dumpWithout(managed: readonly Option[], said: Saying | undefined): { dump?: string } {
+  if (said?.exit !== 0) return {};
+  const names = managed.map((o) => `${o.name.toLowerCase()} `);
+  const lines = said.text.split("\n").filter((line) => !names.some((name) => line.toLowerCase().startsWith(name)));
+  return { dump: sumOf(lines.map((line) => `${line}\n`).join("")) };
 }
 
 function copiesOf(tree: Tree, prefix: string): { main: string; files: Map<string, ByteString> } {

@@ -38,8 +38,11 @@ export interface Transacted {
 /** Bound for staging, judging and arming, in milliseconds. */
 const ARM_TIMEOUT_MS = 60_000;
 
-/** How long after the supervisor may install a new login is made, in milliseconds: sooner would be served by the old state. */
-const SETTLE_MS = 250;
+/**
+ * Shortest and longest pause before the new login, in milliseconds. One that comes before the daemon has read its files
+ * proves nothing and has to be made again; how long that takes is guessed from how long the host took to be armed.
+ */
+const SETTLE_MS = { least: 250, most: 3_000 };
 
 /** What an error says of a host on which nothing was begun or everything is as it was. */
 export const NOTHING_CHANGED = "nothing was changed";
@@ -54,6 +57,7 @@ export async function transact(
 ): Promise<Transacted> {
   const txid = randomBytes(8).toString("hex");
   options.step?.("validate");
+  const began = performance.now();
   try {
     await arm(connector, plan, txid, options);
   } catch (error) {
@@ -62,12 +66,14 @@ export async function transact(
     throw await withAftermath(connector, plan, txid, performance.now(), error.failure);
   }
   options.step?.("verify");
+  const guess = Math.max((performance.now() - began) * 0.6, SETTLE_MS.least);
+  const settle = Math.min(guess, SETTLE_MS.most, options.confirmSeconds * 250);
   const until = performance.now() + options.confirmSeconds * 1000;
   // Only a server's connection is at stake; a client's file is confirmed over the connection at hand.
   const login = plan.side === "server" && connector.kind === "ssh";
   if (login) await connector.close();
   try {
-    return await verify(connector, plan, txid, options, login);
+    return await verify(connector, plan, txid, options, login ? settle : undefined);
   } catch (error) {
     if (!isKeepaliveError(error)) throw error;
     throw await withAftermath(connector, plan, txid, until, error.failure);
@@ -195,6 +201,7 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
   }
   add("want", ...plan.expect);
   add("spec", ...plan.specs);
+  if (plan.dump !== undefined) add("dump", plan.dump);
   add("unchanged", ...plan.seen.map(([path, sum]) => `${sum} ${path}`));
   add("matches", ...[...plan.matches].map(([pattern, paths]) => [pattern, ...paths].join("\n")));
   plan.changes.forEach((change, n) => {
@@ -227,14 +234,18 @@ function controllerName(): string {
   return `${user}@${hostname()} (process ${process.pid})`.replace(/[^\x20-\x7e]/g, "?");
 }
 
-/** New logins until one is served by the daemon that has read the new files, and that one confirms. */
+/**
+ * New logins, the first after `settle` milliseconds, until one is served by the daemon that has read the new files, and
+ * that one confirms. Without `settle` over the connection at hand.
+ */
 async function verify(
   connector: Connector,
   plan: TransactionPlan,
   txid: string,
   options: ConfirmOptions,
-  login: boolean,
+  settle: number | undefined,
 ): Promise<Transacted> {
+  const login = settle !== undefined;
   const until = performance.now() + (options.confirmSeconds * 1000) / 2;
   const ask = async (extra: readonly Datum[]): Promise<Answer> => {
     const script = {
@@ -247,7 +258,7 @@ async function verify(
     return login ? connector.runInNewLogin(script) : connector.run(script);
   };
   let usersProven = options.verifyAs.length === 0 || !login;
-  let wait = login ? SETTLE_MS : 0;
+  let wait = settle ?? 0;
   for (;;) {
     await pause(wait);
     let answer: Answer;

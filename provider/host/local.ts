@@ -6,6 +6,7 @@ import type { Answer, Connector, Script } from "./connector";
 import { loginFailure } from "./failure";
 import { bootstrapArgv } from "./frame";
 import { answerOf, converse } from "./session";
+import { spawnBounded } from "./spawn";
 import { type Become, checkTarget, type SshTarget } from "./target";
 
 /** How to run scripts here. */
@@ -46,9 +47,7 @@ export function localConnector(name: string, options: LocalConnectorOptions = {}
       become === undefined ? undefined : { user: become.user, withPassword: become.password !== undefined },
     );
     const conversation = await converse({
-      file,
-      args,
-      env: { ...env, LC_ALL: "C" },
+      start: (watched) => spawnBounded({ file, args, env: { ...env, LC_ALL: "C" }, keepInput: true, ...watched }),
       script,
       ...(become?.password === undefined ? {} : { sudoPassword: become.password }),
       loginTimeoutMs: LOGIN_TIMEOUT,

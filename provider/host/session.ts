@@ -7,13 +7,12 @@ import path from "node:path";
 import { KeepaliveError, printable, type Step } from "../errors";
 import type { Answer, Script } from "./connector";
 import { frameInput, MAX_ANSWER, newNonce, parseAnswer, READY, SUDO_PROMPT } from "./frame";
-import { type Running, type SpawnResult, spawnBounded } from "./spawn";
+import type { Running, SpawnResult, Watched } from "./spawn";
 
 /** How to reach the shell, and how long that may take. */
 export interface SessionRequest {
-  readonly file: string;
-  readonly args: readonly string[];
-  readonly env: NodeJS.ProcessEnv;
+  /** Starts what leads to the shell: a process, or a command over a connection that exists. */
+  readonly start: (watched: Watched) => Promise<SpawnResult>;
   readonly script: Script;
   /** Secret: what sudo is told when it asks. Undefined: it may not ask. */
   readonly sudoPassword?: string;
@@ -70,11 +69,7 @@ export async function converse(request: SessionRequest): Promise<Conversation> {
   let sent = false;
   let ended = false;
   let sudoAsked = 0;
-  const result = await spawnBounded({
-    file: request.file,
-    args: request.args,
-    env: request.env,
-    keepInput: true,
+  const result = await request.start({
     timeoutMs: request.loginTimeoutMs,
     maxStdout: MAX_ANSWER,
     ...(request.onStart === undefined ? {} : { onStart: request.onStart }),

@@ -7,20 +7,33 @@ import type { Readable } from "node:stream";
 
 /** What a watcher of a running process may do to it. */
 export interface Running {
-  /** The child's process id, undefined if it could not be started. */
+  /** The child's process id, undefined if it could not be started or is no process. */
   readonly pid: number | undefined;
   /** Writes to its stdin; a process that no longer reads is no error. */
   write(data: string | Buffer): void;
   /** Closes its stdin. */
   endInput(): void;
-  /** Ends the process group: SIGTERM, half a second later SIGKILL. */
+  /** Ends it; a process group by SIGTERM, half a second later SIGKILL. */
   kill(): void;
   /** Sets a new deadline, `ms` milliseconds from now. */
   deadline(ms: number): void;
 }
 
-/** What to run, and its bounds. */
-export interface SpawnRequest {
+/** Bounds and watchers of something that runs. */
+export interface Watched {
+  /** Milliseconds after which it is ended. */
+  readonly timeoutMs: number;
+  /** Most bytes of stdout; more ends it with `overflow`. Default 1 MiB. */
+  readonly maxStdout?: number;
+  /** How many of the last bytes of stderr are kept. Default 64 KiB. */
+  readonly maxStderr?: number;
+  readonly onStart?: (running: Running) => void;
+  readonly onStdout?: (chunk: Buffer, running: Running) => void;
+  readonly onStderr?: (chunk: Buffer, running: Running) => void;
+}
+
+/** What to run, and its bounds; what is ended is the whole process group. */
+export interface SpawnRequest extends Watched {
   /** A name to be found on PATH, or an absolute path. */
   readonly file: string;
   readonly args: readonly string[];
@@ -30,15 +43,6 @@ export interface SpawnRequest {
   readonly input?: string | Buffer;
   /** Leaves stdin open for a watcher to write to. Default false. */
   readonly keepInput?: boolean;
-  /** Milliseconds after which the process group is ended. */
-  readonly timeoutMs: number;
-  /** Most bytes of stdout; more ends the process group with `overflow`. Default 1 MiB. */
-  readonly maxStdout?: number;
-  /** How many of the last bytes of stderr are kept. Default 64 KiB. */
-  readonly maxStderr?: number;
-  readonly onStart?: (running: Running) => void;
-  readonly onStdout?: (chunk: Buffer, running: Running) => void;
-  readonly onStderr?: (chunk: Buffer, running: Running) => void;
 }
 
 /** How it ended. Never an exception: a process that could not be started has `error`. */

@@ -11,10 +11,10 @@ import type { Answer, Connector, Script } from "./connector";
 import { controlPath, processFile } from "./controlFolder";
 import { beforeClosed, loginFailure } from "./failure";
 import { bootstrapCommand } from "./frame";
+import { controlShared, runShared } from "./mux";
 import { answerOf, type Conversation, converse } from "./session";
 import { type Running, spawnBounded } from "./spawn";
 import {
-  controlArguments,
   dialSeconds,
   jumpConfig,
   knownHostsText,
@@ -37,7 +37,7 @@ export interface SshConnectorOptions {
   readonly loginTimeoutMs?: number;
 }
 
-/** Milliseconds for a command to the holder of a shared connection, and for its socket to vanish. */
+/** Milliseconds for the socket of a shared connection that was told to end to vanish. */
 const CONTROL_TIMEOUT = 2_000;
 /** Milliseconds until a shell must be ready over a connection that exists; then a new one is tried. */
 const REUSE_TIMEOUT = 10_000;
@@ -143,38 +143,48 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     };
   };
 
-  const control = async (path: string, command: "check" | "exit" | "stop"): Promise<boolean> => {
-    const { code } = await spawnBounded({
-      file: sshPath,
-      args: controlArguments(path, command),
-      env,
-      timeoutMs: CONTROL_TIMEOUT,
-    });
-    return code === 0;
-  };
-
   /** Whether a shared connection is there; a socket that nobody answers on is removed. */
   const isOpen = async (path: string): Promise<boolean> => {
     if (!existsSync(path)) return false;
     if (Date.now() - usedAt < FRESH) return true;
-    if (await control(path, "check")) return true;
+    if (await controlShared(path, "check")) return true;
     rmSync(path, { force: true });
     return false;
   };
 
-  /** One login attempt or one more session on a shared connection. */
+  /** Whom to become there; another `user` than the target's must only get in, our sudo rights say nothing about it. */
+  const becomeFor = (user: string | undefined): SshTarget["become"] =>
+    (user !== undefined && user !== target.user) || target.become?.user === target.user ? undefined : target.become;
+
+  /** What the far side's login shell is given. */
+  const commandFor = (become: SshTarget["become"]): string =>
+    bootstrapCommand(
+      become === undefined ? undefined : { user: become.user, withPassword: become.password !== undefined },
+    );
+
+  const sudoPassword = (become: SshTarget["become"]): { sudoPassword?: string } =>
+    become?.password === undefined ? {} : { sudoPassword: become.password };
+
+  /** One more session on a shared connection. */
+  const again = (script: Script, path: string): Promise<Conversation> => {
+    const become = becomeFor(undefined);
+    return converse({
+      start: (watched) => runShared({ path, command: commandFor(become), ...watched }),
+      script,
+      ...sudoPassword(become),
+      loginTimeoutMs: REUSE_TIMEOUT,
+    });
+  };
+
+  /** One login. */
   const attempt = async (
     script: Script,
-    how: { readonly shared?: string; readonly reuse: boolean; readonly user?: string; readonly onReady?: () => void },
+    how: { readonly shared?: string; readonly user?: string; readonly onReady?: () => void },
   ): Promise<Attempt> => {
     const version = await clientVersion(sshPath, env);
     const paths = await prepare(how.shared, version);
-    // Another user's way in is what is asked about; our sudo rights and password say nothing about it.
-    const other = how.user !== undefined && how.user !== target.user;
-    const become = other || target.become?.user === target.user ? undefined : target.become;
-    const command = bootstrapCommand(
-      become === undefined ? undefined : { user: become.user, withPassword: become.password !== undefined },
-    );
+    const become = becomeFor(how.user);
+    const args = sshArguments(target, paths, version, commandFor(become), how.user ?? target.user);
     let running: Running | undefined;
     let passwordRefused = false;
     let jumpAsked = false;
@@ -194,12 +204,11 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     const dial = (dialSeconds(target) ?? 120) + (target.proxy === undefined ? 0 : (dialSeconds(target.proxy) ?? 120));
     try {
       const conversation = await converse({
-        file: sshPath,
-        args: sshArguments(target, paths, version, command, how.user ?? target.user),
-        env: { ...env, ...askpass?.env },
+        start: (watched) =>
+          spawnBounded({ file: sshPath, args, env: { ...env, ...askpass?.env }, keepInput: true, ...watched }),
         script,
-        ...(become?.password === undefined ? {} : { sudoPassword: become.password }),
-        loginTimeoutMs: how.reuse ? REUSE_TIMEOUT : dial * 1000 + loginTimeoutMs,
+        ...sudoPassword(become),
+        loginTimeoutMs: dial * 1000 + loginTimeoutMs,
         onStart: (started) => {
           running = started;
         },
@@ -219,16 +228,16 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     const limit = target.dialErrorLimit ?? 0;
     const until = Date.now() + DIAL_FOREVER;
     for (let tries = 0; ; tries++) {
-      let { conversation, passwordRefused, jumpAsked } = await attempt(script, { ...how, reuse: false });
+      let { conversation, passwordRefused, jumpAsked } = await attempt(script, how);
       if (how.shared !== undefined && jumpIsMute(conversation, target)) {
         if (jumpAsked) throw new KeepaliveError(jumpRefused(target.name));
         const { shared: _, ...alone } = how;
-        ({ conversation, passwordRefused } = await attempt(script, { ...alone, reuse: false }));
+        ({ conversation, passwordRefused } = await attempt(script, alone));
       }
       if (conversation.sent) return answerOf(conversation, target.name, script);
       const failure = loginFailure(conversation, target, passwordRefused);
-      const again = failure.transient === true && (limit === -1 ? Date.now() < until : tries < limit);
-      if (!again) throw new KeepaliveError(failure);
+      const mayDial = limit === -1 ? Date.now() < until : tries < limit;
+      if (failure.transient !== true || !mayDial) throw new KeepaliveError(failure);
       await delay(Math.min(500 * 2 ** tries, 5_000));
     }
   };
@@ -249,7 +258,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     try {
       if (await isOpen(path)) {
         opened();
-        const { conversation } = await attempt(script, { shared: path, reuse: true });
+        const conversation = await again(script, path);
         if (conversation.sent) {
           usedAt = Date.now();
           return answerOf(conversation, target.name, script);
@@ -258,7 +267,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
         if (failure.code === "sudo") throw new KeepaliveError(failure);
         // The connection is dead or full. Nothing was sent, so once more over a new one; `stop` lets others finish.
         usedAt = Number.NEGATIVE_INFINITY;
-        await control(path, "stop");
+        await controlShared(path, "stop");
         rmSync(path, { force: true });
       }
       return await login(script, {
@@ -293,7 +302,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
       const path = socket();
       usedAt = Number.NEGATIVE_INFINITY;
       if (!existsSync(path)) return;
-      await control(path, "exit");
+      await controlShared(path, "exit");
       const until = Date.now() + CONTROL_TIMEOUT;
       while (existsSync(path) && Date.now() < until) await delay(20);
       rmSync(path, { force: true });

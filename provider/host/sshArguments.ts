@@ -147,11 +147,6 @@ export function sshArguments(
   ];
 }
 
-/** ssh's argument list for a command to the process that holds a shared connection (ssh(1) -O). */
-export function controlArguments(controlPath: string, command: "check" | "exit" | "stop"): readonly string[] {
-  return ["-F", "none", "-o", `ControlPath=${controlPath}`, "-O", command, "--", "shared"];
-}
-
 /**
  * What the jump host is called on the way: its own name, so that the user's configuration for it applies, unless that
  * is the target's name too or an IPv6 address.

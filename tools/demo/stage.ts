@@ -4,10 +4,10 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSy
 import { homedir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { controlArguments } from "../../provider/host/sshArguments";
+import { controlShared } from "../../provider/host/mux";
 import { makeProject, type Project, type StackState } from "../../tests/support/engine";
 import { type LightHost, startLightHost } from "../../tests/support/lightHost";
-import { projectRoot, setupModule, type TempFolder } from "../../tests/support/tempFolder";
+import { projectRoot, type TempFolder } from "../../tests/support/tempFolder";
 import { CLIENT_FILE, MACHINES } from "./machines";
 
 /** Files by path: kind, mode and bytes (latin1) of each. */
@@ -215,10 +215,7 @@ export async function openSession(server: LightHost): Promise<{ end(): Promise<s
 
 /** Ends the connections that a call leaves open for the next one. */
 export async function endSharedConnections(stage: Stage): Promise<void> {
-  const ssh = setupModule().findOpenSsh().ssh ?? "ssh";
-  for (const socket of controlSockets(stage.project)) {
-    await outputOf(ssh, controlArguments(socket, "exit"), stage.project.env);
-  }
+  for (const socket of controlSockets(stage.project)) await controlShared(socket, "exit");
 }
 
 function controlSockets(project: Project): readonly string[] {

@@ -17,7 +17,7 @@ answer_outcome() {
 # wanted_now ENCODED: a line such as "clientaliveinterval 60" stands in what OpenSSH says now.
 wanted_now() {
   decode "$1"
-  printf '%s\n' "$SAID" | dump_has "$value" || WHY="${WHY:+$WHY; }OpenSSH does not have \"$value\""
+  dump_has "$value" "$SAID" || WHY="${WHY:+$WHY; }OpenSSH does not have \"$value\""
 }
 
 # ours: this transaction is under way.

@@ -8,6 +8,31 @@ NL='
 CLIENT_USER=
 CLIENT_HOME=
 
+# system: this system's name as uname(1) says it, in $SYSTEM, and its release in $RELEASE.
+system() {
+  { read -r SYSTEM </proc/sys/kernel/ostype && read -r RELEASE </proc/sys/kernel/osrelease; } 2>/dev/null && return 0
+  SYSTEM=$(uname -sr)
+  RELEASE=${SYSTEM#* }
+  SYSTEM=${SYSTEM%% *}
+}
+
+# who_we_are: our effective user, number in $OUR_UID and name in $OUR_NAME (empty when it has none); once a script.
+OUR_UID='' OUR_NAME=''
+who_we_are() {
+  [ -z "$OUR_UID" ] || return 0
+  ids_=$(id)
+  # `uid=0(root) gid=0(root) …` (POSIX id); euid is named where it differs.
+  case $ids_ in
+    *' euid='*) ids_=${ids_#*' euid='} ;;
+    *) ids_=${ids_#uid=} ;;
+  esac
+  ids_=${ids_%%' '*}
+  OUR_UID=${ids_%%'('*}
+  OUR_NAME=${ids_#"$OUR_UID"}
+  OUR_NAME=${OUR_NAME#'('}
+  OUR_NAME=${OUR_NAME%')'}
+}
+
 # now: centiseconds since boot (monotonic where /proc is, wall clock elsewhere) in $NOW.
 now() {
   if read -r up_ idle_ 2>/dev/null </proc/uptime; then
@@ -32,7 +57,10 @@ boot_id() {
 state_root() {
   if [ -n "${PULUMI_SSH_KEEPALIVE_STATE_DIR:-}" ]; then
     STATE=$PULUMI_SSH_KEEPALIVE_STATE_DIR
-  elif [ "$(id -u)" = 0 ]; then
+    return 0
+  fi
+  who_we_are
+  if [ "$OUR_UID" = 0 ]; then
     STATE=/var/lib/pulumi-ssh-keepalive
   else
     STATE=${XDG_STATE_HOME:-${HOME:-/}/.local/state}/pulumi-ssh-keepalive
@@ -42,7 +70,11 @@ state_root() {
 # target_folder SIDE PATH: the state folder of one managed configuration, in $TARGET.
 target_folder() {
   state_root
-  sum_=$(printf '%s' "$2" | cksum)
+  sum_=$(
+    cksum <<END
+$2
+END
+  )
   TARGET=$STATE/$1-${sum_% *}-${sum_#* }
 }
 
@@ -53,6 +85,12 @@ sum_of() {
   else
     SUM=absent
   fi
+}
+
+# line FILE: its first line in $LINE.
+line() {
+  LINE=
+  IFS= read -r LINE <"$1"
 }
 
 # resolve FILE: the file behind links (40 at most), in $REAL; fails on a dangling link.
@@ -71,8 +109,10 @@ resolve() {
       *) REAL=${REAL%/*}/$to_ ;;
     esac
   done
-  dir_=$(CDPATH='' cd -P -- "${REAL%/*}/" 2>/dev/null && pwd) || return 1
-  REAL=${dir_%/}/${REAL##*/}
+  # No $(…): a process each time is what a look's time goes to. $REAL is absolute, so it does not matter where we are.
+  CDPATH='' cd -P -- "${REAL%/*}/" 2>/dev/null || return 1
+  REAL=${PWD%/}/${REAL##*/}
+  cd /
   [ -e "$REAL" ]
 }
 
@@ -191,23 +231,53 @@ find_sshd() {
 # daemon_args PID: its arguments, one a line (argv[0] first), in $ARGS. sshd >= 8.2 rewrites its title to
 # `sshd: ARGV [listener] N of M-O startups` (sshd.c), so words are taken from there.
 daemon_args() {
-  if [ -r "/proc/$1/cmdline" ]; then
-    ARGS=$(tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null)
-  else
-    ARGS=$(ps -o args= -p "$1" 2>/dev/null | tr ' ' '\n')
-  fi
+  ARGS=
+  { IFS= read -r ARGS <"/proc/$1/cmdline"; } 2>/dev/null
   case $ARGS in
-    'sshd: '*'[listener]'*)
-      ARGS=${ARGS#sshd: }
-      # Blanks inside words are not told from those between them; sshd takes no operands, so that a word which is
-      # neither an option nor an option's argument belongs to the word before it.
-      ARGS=$(printf '%s\n' "${ARGS%%' [listener]'*}" | tr ' ' '\n' | awk '
-        NR == 1 { held = $0; next }
-        wants || substr($0, 1, 1) == "-" { print held; held = $0; wants = !wants && $0 ~ /^-[46DGQRTdeiqrtV]*[CEbcfghkopu]$/; next }
-        { held = held " " $0 }
-        END { print held }')
+    'sshd: '*'[listener]'*) ;;
+    'sshd: '*) return 0 ;;
+    *)
+      # Not a title; `read` drops the zero bytes between the words.
+      if [ -r "/proc/$1/cmdline" ]; then
+        ARGS=$(tr '\0' '\n' <"/proc/$1/cmdline" 2>/dev/null)
+      else
+        ARGS=$(ps -o args= -p "$1" 2>/dev/null | tr ' ' '\n')
+      fi
+      return 0
       ;;
   esac
+  # Blanks inside words are not told from those between them; sshd takes no operands, so that a word which is neither an
+  # option nor an option's argument belongs to the word before it.
+  rest_=${ARGS#sshd: }
+  rest_="${rest_%%' [listener]'*} "
+  ARGS=
+  held_=${rest_%%' '*}
+  rest_=${rest_#*' '}
+  wants_=no
+  while [ -n "$rest_" ]; do
+    word_=${rest_%%' '*}
+    rest_=${rest_#*' '}
+    case $wants_:$word_ in
+      yes:* | no:-*)
+        ARGS=$ARGS$held_$NL
+        held_=$word_
+        if [ "$wants_" = no ] && bare_option "$word_"; then wants_=yes; else wants_=no; fi
+        ;;
+      *) held_="$held_ $word_" ;;
+    esac
+  done
+  ARGS=$ARGS$held_
+}
+
+# bare_option WORD: it ends with an option whose argument is the next word (getopt(3): flags without argument may stand
+# before in the same word).
+bare_option() {
+  bare_=${1#-}
+  while :; do
+    case $bare_ in [46DGQRTdeiqrtV]?*) bare_=${bare_#?} ;; *) break ;; esac
+  done
+  case $bare_ in [CEbcfghkopu]) return 0 ;; esac
+  return 1
 }
 
 # daemon_options: what $ARGS name with -f, in $DAEMON_CONFIG (empty: nothing), and the options that also matter to
@@ -249,8 +319,11 @@ $ARGS
 END
 }
 
-# daemon_exe PID: the binary it runs, in $EXE (empty when it cannot be told).
+# daemon_exe PID: the binary it runs, in $EXE (empty when it cannot be told); its arguments are in $ARGS.
 daemon_exe() {
+  EXE=${ARGS%%"$NL"*}
+  # shellcheck disable=SC3013 # where test has no -ef the link is read
+  case $EXE in /*) if [ "$EXE" -ef "/proc/$1/exe" ] 2>/dev/null; then return 0; fi ;; esac
   EXE=$(readlink "/proc/$1/exe" 2>/dev/null) || EXE=
   EXE=${EXE%' (deleted)'}
   [ -x "$EXE" ] || EXE=
@@ -295,7 +368,7 @@ sshd_says() {
 }
 
 # other_user: $CLIENT_USER is someone else than we are.
-other_user() { [ -n "$CLIENT_USER" ] && [ "$CLIENT_USER" != "$(id -un)" ]; }
+other_user() { [ -n "$CLIENT_USER" ] && who_we_are && [ "$CLIENT_USER" != "$OUR_NAME" ]; }
 
 # as_client COMMAND...: runs it as the user whose file it is. Never as ourselves: neither by a link nor by an Include
 # may a user's file make root read or write what the user may not.
@@ -310,21 +383,31 @@ as_client() {
   fi
 }
 
-# dump_has LINE: a line such as "clientaliveinterval 60" stands in a dump on stdin. OpenSSH 10.6 writes keywords as the manual
-# does, and flags as true and false.
+# dump_has LINE DUMP: a line such as "clientaliveinterval 60" stands in what OpenSSH said. OpenSSH 10.6 writes keywords as
+# the manual does, and flags as true and false.
 dump_has() {
+  case $NL$2$NL in *"$NL$1$NL"*) return 0 ;; esac
   case $1 in
-    *' yes') grep -q -i -x -e "$1" -e "${1% *} true" ;;
-    *' no') grep -q -i -x -e "$1" -e "${1% *} false" ;;
-    *) grep -q -i -x -e "$1" ;;
+    *' yes') set -- "$1" "$2" -e "${1% *} true" ;;
+    *' no') set -- "$1" "$2" -e "${1% *} false" ;;
   esac
+  line_=$1
+  dump_=$2
+  shift 2
+  printf '%s\n' "$dump_" | grep -q -i -x -e "$line_" "$@"
 }
 
 # client_says NAME: what ssh would do for one host name, as the user whose file it is ($CLIENT_USER, empty for
 # ourselves) with the file $CLIENT_CONFIG; sets $SAID and $RC. Without -F where the file is the one ssh reads by itself,
 # because -F changes what relative Includes are under (readconf.c).
 client_says() {
-  personal_=$(eval "printf '%s' ~$(id -un)")/.ssh/config
+  who_we_are
+  personal_=${HOME:-}
+  case $OUR_NAME in
+    '' | *[!A-Za-z0-9_.-]*) ;;
+    *) eval "personal_=~$OUR_NAME" ;;
+  esac
+  personal_=$personal_/.ssh/config
   if [ -n "$CLIENT_USER" ] && [ "$CLIENT_CONFIG" = "$CLIENT_HOME/.ssh/config" ]; then
     says as_client ssh -G -- "$1"
   elif [ -z "$CLIENT_USER" ] && [ "$CLIENT_CONFIG" = /etc/ssh/ssh_config ] && [ ! -e "$personal_" ]; then

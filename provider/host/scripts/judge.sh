@@ -1,8 +1,9 @@
 # OpenSSH's word on a configuration: what is there, and what would be there with the staged files in place.
 
-# judge FOLDER CONFIG: what OpenSSH says with CONFIG, for everyone and for each connection the Match lines name, one
-# file each in FOLDER; runs where the files to judge are in place.
+# judge FOLDER CONFIG [FIRST]: what OpenSSH says with CONFIG, for everyone and for each connection the Match lines name,
+# one file each in FOLDER, from number FIRST on; runs where the files to judge are in place.
 judge() {
+  from_=${3:-0}
   mkdir -p "$1"
   if [ "$SIDE" = client ]; then
     CLIENT_CONFIG=$2
@@ -19,6 +20,10 @@ judge() {
   fi
   judged_=0
   while IFS= read -r spec_; do
+    if [ "$judged_" -lt "$from_" ]; then
+      judged_=$((judged_ + 1))
+      continue
+    fi
     set -- "$1" "$2" "$EXE" -T -f "$2"
     while IFS= read -r arg_; do
       set -- "$@" "$arg_"

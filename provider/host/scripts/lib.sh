@@ -9,9 +9,11 @@
 #   decode TEXT          sets $value to what an encoded text stands for
 #   decode_file TEXT PATH
 #   record NAME VALUE    answers one record; NAME is [A-Za-z0-9_.-]+
-#   record_file NAME PATH   answers a file's bytes; over 1 MiB: the record NAME.toobig with its size; 1 if not readable
+#   record_files NAME AS SUMS   answers the bytes of files, one after the other, in one record NAME. SUMS is what cksum says of
+#                        them and goes before as NAME.sums; one over 1 MiB is left out and named in NAME.toobig. AS is a
+#                        command that runs `cat FILE…` (`command`, or as another user)
 #   finish               ends the answer; without it the answer does not count
-# record, record_file and finish count: call them in the main shell, not in a pipeline, ( ) or $( ).
+# record, record_files and finish count: call them in the main shell, not in a pipeline, ( ) or $( ).
 
 frame_newline='
 '
@@ -26,6 +28,7 @@ frame_main() {
   export LC_ALL PATH
   umask 077
   unset CDPATH ENV
+  cd / || exit 98
   set -u
   read_data || exit 98
   main
@@ -83,8 +86,14 @@ decode() {
   set -- $1
   frame_words_end
   for frame_piece do
-    frame_piece=$(printf '%b.' "$frame_piece") # the dot keeps trailing newlines
-    value=$value${frame_piece%.}
+    case $frame_piece in
+      *\\*)
+        frame_piece=$(printf '%b.' "$frame_piece") # the dot keeps trailing newlines
+        value=$value${frame_piece%.}
+        ;;
+      # A process less, most of the time.
+      *) value=$value$frame_piece ;;
+    esac
   done
 }
 
@@ -135,28 +144,29 @@ record() {
   printf '%s %s %s -\n%s\n' "$frame_nonce" "$1" "${#2}" "$2"
 }
 
-record_file() {
-  { [ -f "$2" ] && [ -r "$2" ]; } || return 1
-  # By stat first, so that a huge file is not read; /proc files say 0 and are measured by reading.
-  if [ -n "$(find -L "$2" -prune -size +2048 2>/dev/null)" ]; then
-    frame_size=$(wc -c <"$2") || return 1
-    record "$1.toobig" "$((frame_size))"
-    return 0
-  fi
-  if command -v cksum >/dev/null 2>&1; then
-    frame_sum=$(cksum <"$2") || return 1
-  else
-    frame_sum="- $(wc -c <"$2")" || return 1
-  fi
-  # shellcheck disable=SC2086 # checksum and size
-  set -- "$1" "$2" $frame_sum
-  if [ "$4" -gt "$frame_max" ]; then
-    record "$1.toobig" "$4"
-    return 0
-  fi
+record_files() {
+  frame_name=$1 frame_as=$2 frame_sums=$3$frame_newline frame_kept='' frame_size=0
+  set --
+  while [ -n "$frame_sums" ]; do
+    frame_line=${frame_sums%%"$frame_newline"*}
+    frame_sums=${frame_sums#*"$frame_newline"}
+    [ -n "$frame_line" ] || continue
+    frame_text=${frame_line#* }
+    frame_path=${frame_text#* }
+    frame_text=${frame_text%% *}
+    if [ "$frame_text" -gt "$frame_max" ]; then
+      record "$frame_name.toobig" "$frame_path"
+    else
+      set -- "$@" "$frame_path"
+      frame_kept=$frame_kept$frame_line$frame_newline
+      frame_size=$((frame_size + frame_text))
+    fi
+  done
+  [ $# -gt 0 ] || return 0
+  record "$frame_name.sums" "$frame_kept"
   frame_count=$((frame_count + 1))
-  printf '%s %s %s %s\n' "$frame_nonce" "$1" "$4" "$3"
-  cat "$2"
+  printf '%s %s %s -\n' "$frame_nonce" "$frame_name" "$frame_size"
+  "$frame_as" cat "$@"
   printf '\n'
 }
 

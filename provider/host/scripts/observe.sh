@@ -1,25 +1,34 @@
 # Looks at a host, read only: who we are, the sshd that serves us, every file OpenSSH would read, what OpenSSH says.
 # One `target` record opens each side; the records after it belong to it.
 
-# immutable PATH: chattr +i or +a, where the file system and lsattr tell.
-immutable() {
-  flags_=$(lsattr -d "$1" 2>/dev/null) || return 1
-  case ${flags_%% *} in *i* | *a*) return 0 ;; esac
-  return 1
+# Facts that cost a process are asked for all paths at once, at the end of a side: their number is what a look's time
+# goes to. A line each: $LOOKED, the paths to be asked about; $READS, the files whose bytes are wanted; $OURS, those of
+# our own, which another user may not read.
+LOOKED=
+READS=
+OURS=
+
+# look_at PATH: it will be asked about.
+look_at() {
+  case $NL$LOOKED in *"$NL$1$NL"*) ;; *) LOOKED=$LOOKED$1$NL ;; esac
+}
+
+# may r|w PATH: the user whose files these are may read or write it.
+may() {
+  if other_user; then as_client test "-$1" "$2"; else test "-$1" "$2"; fi
 }
 
 # folder_state FOLDER: whether files can be put there, in $FOLDER_STATE.
 folder_state() {
   if [ ! -d "$1/" ]; then
     FOLDER_STATE=missing
-  elif ! as_client test -w "$1/" || immutable "$1/"; then
-    FOLDER_STATE='readonly'
-  else
-    FOLDER_STATE=writable
+    return 0
   fi
+  look_at "$1/"
+  if may w "$1/"; then FOLDER_STATE=writable; else FOLDER_STATE='readonly'; fi
 }
 
-# file_facts PATH: what is at PATH, and its bytes; fails when there is nothing to read.
+# file_facts PATH: what is at PATH; fails when there is nothing to read.
 file_facts() {
   record file "$1"
   folder_state "${1%/*}"
@@ -33,17 +42,18 @@ file_facts() {
     return 1
   fi
   record file.real "$REAL"
-  record file.meta "$(ls -ldn "$REAL" 2>/dev/null)"
-  if ! as_client test -w "${REAL%/*}/" || ! as_client test -w "$REAL"; then record file.readonly permission; fi
-  if immutable "$REAL" || immutable "${REAL%/*}/"; then record file.readonly immutable; fi
-  if ! as_client test -r "$1"; then
+  look_at "$1"
+  look_at "$REAL"
+  look_at "${REAL%/*}/"
+  if ! may w "${REAL%/*}/" || ! may w "$REAL"; then record file.readonly permission; fi
+  if [ ! -f "$REAL" ] || ! may r "$1"; then
     record file.problem unreadable
     return 1
   fi
-  record_file file.bytes "$1" || return 1
+  READS=$READS$1$NL
 }
 
-# include_patterns FILE: the arguments of its Include lines, one a line.
+# include_patterns FILE...: the arguments of their Include lines, one a line.
 include_patterns() {
   awk '{
     sub(/\r$/, "")
@@ -67,26 +77,36 @@ include_patterns() {
         else { print rest; rest = "" }
       }
     }
-  }' "$1" 2>/dev/null
+  }' "$@" 2>/dev/null
 }
 
 # chain MAIN BASE HOME: every file of the Include chain and what each pattern matched; the order is the reader's matter.
+# In waves: the main file, what it includes, what those include.
 chain() {
-  todo_=$1
+  wave_=$1$NL
   seen_=
   files_=0
-  while [ -n "$todo_" ]; do
-    file_=${todo_%%"$NL"*}
-    case $todo_ in *"$NL"*) todo_=${todo_#*"$NL"} ;; *) todo_= ;; esac
-    case $NL$seen_$NL in *"$NL$file_$NL"*) continue ;; esac
-    seen_=$seen_$NL$file_
-    files_=$((files_ + 1))
-    if [ "$files_" -gt 256 ]; then
-      record chain.toomany 256
-      return 0
-    fi
-    file_facts "$file_" || continue
-    patterns_=$(include_patterns "$file_")
+  while [ -n "$wave_" ]; do
+    found_=$wave_
+    wave_=
+    set -- "$1" "$2" "$3"
+    while [ -n "$found_" ]; do
+      file_=${found_%%"$NL"*}
+      found_=${found_#*"$NL"}
+      case $NL$seen_$NL in *"$NL$file_$NL"*) continue ;; esac
+      seen_=$seen_$NL$file_
+      files_=$((files_ + 1))
+      if [ "$files_" -gt 256 ]; then
+        record chain.toomany 256
+        return 0
+      fi
+      if file_facts "$file_"; then set -- "$@" "$file_"; fi
+    done
+    [ $# -gt 3 ] || break
+    main_=$1 base_=$2 home_=$3
+    shift 3
+    patterns_=$(include_patterns "$@")
+    set -- "$main_" "$base_" "$home_"
     while IFS= read -r pattern_; do
       [ -n "$pattern_" ] || continue
       # shellcheck disable=SC2088 # the file's own tilde
@@ -120,7 +140,7 @@ chain() {
         [ -e "$match_" ] || [ -L "$match_" ] || continue
         [ ! -d "$match_" ] || continue
         record glob.match "$match_"
-        todo_=$todo_${todo_:+$NL}$match_
+        wave_=$wave_$match_$NL
       done
       set -- "$1" "$2" "$3"
     done <<END
@@ -129,83 +149,103 @@ END
   done
 }
 
-# unloaded FILE PIDFILE: FILE came to its place or changed when PIDFILE had been written, or at the same time: clocks of
-# file systems tick slowly, and what cannot be told apart counts as changed. By the time of the last status change where
-# find knows how: a file that is moved into place keeps its time of modification.
-unloaded() {
-  older_=$(find "$2" -prune -newermc "$1" 2>/dev/null) || older_=$(find "$2" -prune -newer "$1" 2>/dev/null)
-  [ -z "$older_" ]
-}
-
-# newer FILE REFERENCE: FILE came to its place or changed after REFERENCE was written.
-newer() {
-  found_=$(find "$1" -prune -cnewer "$2" 2>/dev/null) || found_=$(find "$1" -prune -newer "$2" 2>/dev/null)
-  [ -n "$found_" ]
-}
-
-# changed_since_load PIDFILE PID: names files and Include folders changed since the daemon read them.
-changed_since_load() {
-  since_=
-  # sshd writes its PidFile at every start and re-execution, after reading its files (sshd.c main).
-  judge_=unloaded
-  if [ -r "$1" ] && read -r in_pidfile_ <"$1" && [ "$in_pidfile_" = "$2" ]; then since_=$1; fi
-  # After a revert its files are newer than its PidFile, and what it loaded all the same. The daemon has not read any
-  # files since that was noted, or it would be another one by now.
-  if [ -n "$IDENTITY" ] && [ -f "$TARGET/asof" ] && [ "$(cat "$TARGET/asof")" = "$IDENTITY" ]; then
-    since_=$TARGET/asof
-    judge_=newer
+# facts_at_once DAEMON: what there is to say of $LOOKED; the identity of the process DAEMON (empty: none) in $IDENTITY;
+# the bytes of $READS and $OURS.
+facts_at_once() {
+  IDENTITY=
+  auxv_=/proc/${1:-none}/auxv
+  set --
+  rest_=$LOOKED
+  while [ -n "$rest_" ]; do
+    set -- "$@" "${rest_%%"$NL"*}"
+    rest_=${rest_#*"$NL"}
+  done
+  times_=
+  if [ $# -gt 0 ]; then
+    # A line each: names, bytes, time of the last status change and of the last modification in seconds, path. busybox's
+    # stat knows whole seconds only.
+    times_=$(find "$@" -prune -printf '%n %s %C@ %T@ %p\n' 2>/dev/null) ||
+      times_=$(stat -c '%h %s %Z %Y %n' "$@" 2>/dev/null) ||
+      times_=$(stat -f '%l %z %Fc %Fm %N' "$@" 2>/dev/null)
+    record times "$times_"
+    if command -v lsattr >/dev/null 2>&1; then record attributes "$(lsattr -d "$@" 2>/dev/null)"; fi
   fi
-  if [ -n "$since_" ]; then
-    record daemon.loaded pidfile
-    while IFS= read -r file_; do
-      case $file_ in
-        '') continue ;;
-        glob:*)
-          place_=${file_#glob:}
-          place_=${place_%/*}
-          [ -d "$place_" ] || continue
-          # Its time of modification: names that came and went.
-          if [ "$judge_" = newer ]; then
-            [ -z "$(find "$place_/" -prune -newer "$since_" 2>/dev/null)" ] || record daemon.newer "$place_"
-          else
-            [ -n "$(find "$since_" -prune -newer "$place_/" 2>/dev/null)" ] || record daemon.newer "$place_"
-          fi
-          ;;
-        *)
-          if "$judge_" "$file_" "$since_"; then
-            record daemon.newer "$file_"
-          elif resolve "$file_" && "$judge_" "$REAL" "$since_"; then
-            record daemon.newer "$file_"
-          fi
+  # A huge file is not read at all.
+  huge_=
+  while IFS=' ' read -r _ size_ _ _ path_; do
+    if [ "${size_:-0}" -gt "$frame_max" ]; then huge_=$huge_$path_$NL; fi
+  done <<END
+$times_
+END
+  if other_user; then
+    bytes_of as_client "$READS"
+    READS=
+  fi
+  bytes_of command "$READS$OURS"
+}
+
+# bytes_of AS LIST: the bytes of the files of LIST, read by `AS cat`.
+bytes_of() {
+  as_=$1
+  rest_=$2
+  set --
+  if [ -r "$auxv_" ]; then set -- "$auxv_"; fi
+  while [ -n "$rest_" ]; do
+    file_=${rest_%%"$NL"*}
+    rest_=${rest_#*"$NL"}
+    if [ -n "$huge_" ] && resolve "$file_"; then
+      case $NL$huge_ in
+        *"$NL$REAL$NL"*)
+          record bytes.toobig "$file_"
+          continue
           ;;
       esac
-    done <<END
-$seen_
-END
+    fi
+    set -- "$@" "$file_"
+  done
+  [ $# -gt 0 ] || return 0
+  sums_=$("$as_" cksum "$@" 2>/dev/null)
+  case $sums_ in
+    *" $auxv_"*)
+      # The first line; empty bytes are those of a process that ends.
+      IDENTITY=${sums_%%" $auxv_"*}
+      sums_=${sums_#*" $auxv_"}
+      case $IDENTITY in *' 0') IDENTITY= ;; esac
+      ;;
+  esac
+  record_files bytes "$as_" "$sums_"
+}
+
+# loaded_when PIDFILE PID: what tells when the daemon PID last read its files, for who knows the times of $LOOKED.
+loaded_when() {
+  # sshd writes its PidFile at every start and re-execution, after reading its files (sshd.c main).
+  if [ -r "$1" ] && read -r in_pidfile_ <"$1" && [ "$in_pidfile_" = "$2" ]; then
+    look_at "$1"
+    record daemon.loaded "$1"
   elif process "$2" && [ -n "$START" ]; then
-    record daemon.loaded start
     now
     hz_=$(getconf CLK_TCK 2>/dev/null) || hz_=100
     # Two seconds of grace: wall clock and boot clock meet in whole seconds here.
-    since_=$(($(date +%s) - (NOW - START * 100 / hz_) / 100 + 2))
-    while IFS= read -r file_; do
-      case $file_ in '' | glob:*) continue ;; esac
-      at_=$(stat -L -c %Z "$file_" 2>/dev/null) || at_=$(stat -L -f %c "$file_" 2>/dev/null) || continue
-      [ "$at_" -le "$since_" ] || record daemon.newer "$file_"
-    done <<END
-$seen_
-END
-  else
-    record daemon.loaded unknown
+    record daemon.loaded $(($(date +%s) - (NOW - START * 100 / hz_) / 100 + 2))
+  fi
+  # After a revert its files are newer than its PidFile, and what it loaded all the same: supervisor.sh knows_files.
+  if [ -f "$TARGET/asof" ]; then
+    look_at "$TARGET/asof"
+    line "$TARGET/asof"
+    record daemon.asof "$LINE"
   fi
 }
 
 # leftovers: what earlier transactions left for this target.
 leftovers() {
   record target.folder "$TARGET"
-  [ ! -f "$TARGET/record" ] || record_file target.record "$TARGET/record"
-  [ ! -f "$TARGET/loaded" ] || record target.loaded "$(cat "$TARGET/loaded")"
-  [ ! -f "$TARGET/last" ] || record_file target.last "$TARGET/last"
+  for file_ in record last; do
+    [ ! -f "$TARGET/$file_" ] || OURS=$OURS$TARGET/$file_$NL
+  done
+  if [ -f "$TARGET/loaded" ]; then
+    line "$TARGET/loaded"
+    record target.loaded "$LINE"
+  fi
   lock_state
   if [ "$LOCK" != none ]; then
     record target.lock "$LOCK"
@@ -214,14 +254,11 @@ leftovers() {
   fi
 }
 
-# real_path FILE: behind links, or FILE itself.
-real_path() {
-  if resolve "$1"; then printf '%s' "$REAL"; else printf '%s' "$1"; fi
-}
-
 # given_daemon CONFIG: for a session that no sshd serves (local): the listening sshd that uses CONFIG.
 given_daemon() {
   fits_=
+  resolve "$1" || REAL=$1
+  given_=$REAL
   for proc_ in /proc/[0-9]*; do
     pid_=${proc_#/proc/}
     process "$pid_" || continue
@@ -229,14 +266,12 @@ given_daemon() {
     # A container's daemon has a configuration of its own.
     [ "$(readlink "$proc_/ns/pid" 2>/dev/null)" = "$(readlink /proc/self/ns/pid 2>/dev/null)" ] || continue
     parent_=$PPID_
-    case $(tr '\0' ' ' <"$proc_/cmdline" 2>/dev/null) in
-      'sshd: '*'[listener]'*) ;;
-      # Another title is a connection's; -i is sshd started for one connection.
-      'sshd: '* | *' -i '*) continue ;;
-    esac
     daemon_args "$pid_"
+    # Another title than a listener's is a connection's; -i is sshd started for one connection.
+    case $ARGS$NL in 'sshd: '* | *"$NL-i$NL"*) continue ;; esac
     daemon_options
-    [ "$(real_path "${DAEMON_CONFIG:-/etc/ssh/sshd_config}")" = "$(real_path "$1")" ] || continue
+    resolve "${DAEMON_CONFIG:-/etc/ssh/sshd_config}" || REAL=${DAEMON_CONFIG:-/etc/ssh/sshd_config}
+    [ "$REAL" = "$given_" ] || continue
     # A child that serves a connection has the daemon as its parent.
     process "$parent_" && [ "$COMM" = sshd ] && continue
     fits_="$fits_ $pid_"
@@ -271,7 +306,8 @@ $DAEMON_WORDS
 END
     config_=${config_:-$DAEMON_CONFIG}
     record daemon.config "${DAEMON_CONFIG:-/etc/ssh/sshd_config}"
-    record daemon.realconfig "$(real_path "${DAEMON_CONFIG:-/etc/ssh/sshd_config}")"
+    resolve "${DAEMON_CONFIG:-/etc/ssh/sshd_config}" || REAL=${DAEMON_CONFIG:-/etc/ssh/sshd_config}
+    record daemon.realconfig "$REAL"
     record daemon.pid "$LISTENER"
     process "$LISTENER" && record daemon.start "$START"
     record daemon.argv "$ARGS"
@@ -296,18 +332,36 @@ END
   if [ -z "$exe_" ]; then exe_=$(command -v sshd) || exe_=; fi
   record sshd.path "$exe_"
   record config "$config_"
-  record config.real "$(real_path "$config_")"
+  resolve "$config_" || REAL=$config_
+  record config.real "$REAL"
   target_folder server "$config_"
   leftovers
   chain "$config_" /etc/ssh ''
   if [ ! -x "$exe_" ]; then
     record sshd.missing "$exe_"
-    return 0
+  else
+    record sshd.version "$("$exe_" -V 2>&1 </dev/null)"
+    if [ -e "$config_" ]; then sshd_dump "$@"; fi
   fi
-  record sshd.version "$("$exe_" -V 2>&1 </dev/null | grep OpenSSH_ | head -n 1)"
-  [ -e "$config_" ] || return 0
+  facts_at_once "$LISTENER"
+  if [ -n "$LISTENER" ]; then
+    [ -n "$IDENTITY" ] || identity "$LISTENER" "${pidfile_:-}"
+    record daemon.identity "$IDENTITY"
+  fi
+}
+
+# sshd_dump ARG...: what sshd would do with the files as they are, and its daemon's PidFile; in a mount namespace of its
+# own where that can be had, which shows that it can, in one process.
+sshd_dump() {
   set -- "$exe_" -T -f "$config_" "$@"
-  if ! sshd_says "$@"; then
+  who_we_are
+  RC=1
+  if [ "$OUR_UID" = 0 ] && [ "$SYSTEM" = Linux ] && command -v unshare >/dev/null; then
+    SAID=$(unshare -m "$@" 2>/dev/null </dev/null)
+    RC=$?
+    if [ "$RC" -eq 0 ]; then record namespace yes; else namespace; fi
+  fi
+  if [ "$RC" -ne 0 ] && ! sshd_says "$@"; then
     # `Match LocalPort` and old releases want every attribute of a connection named; this one is nobody's.
     case $SAID in
       *"'Match "* | *"Match "*"connection test"*) sshd_says "$@" -C "$NOBODY" && record sshd.spec "$NOBODY" ;;
@@ -315,17 +369,25 @@ END
   fi
   record sshd.exit "$RC"
   record sshd.dump "$SAID"
-  if [ -n "$LISTENER" ]; then
-    pidfile_=$(printf '%s\n' "$SAID" | awk 'tolower($1) == "pidfile" { sub(/^[^ ]+ /, ""); print; exit }')
-    identity "$LISTENER" "$pidfile_"
-    record daemon.pidfile "$pidfile_"
-    record daemon.identity "$IDENTITY"
-    changed_since_load "$pidfile_" "$LISTENER"
-  fi
+  [ -n "$LISTENER" ] || return 0
+  pidfile_=
+  for word_ in pidfile PidFile; do
+    case $NL$SAID in *"$NL$word_ "*) pidfile_=$NL$SAID pidfile_=${pidfile_#*"$NL$word_ "} ;; esac
+  done
+  pidfile_=${pidfile_%%"$NL"*}
+  record daemon.pidfile "$pidfile_"
+  loaded_when "$pidfile_" "$LISTENER"
+}
+
+# namespace: says whether a candidate can be put in place in a mount namespace of its own.
+namespace() {
+  who_we_are
+  if [ "$OUR_UID" = 0 ] && [ "$SYSTEM" = Linux ] && unshare -m true 2>/dev/null </dev/null; then record namespace yes; fi
 }
 
 observe_client() {
   record target client
+  LOOKED='' READS='' OURS=''
   get client_user && user_=$value || user_=
   get client_config && config_=$value || config_=
   if ! client_place "$user_" "$config_"; then
@@ -339,21 +401,27 @@ observe_client() {
   target_folder client "$CLIENT_CONFIG"
   leftovers
   chain "$CLIENT_CONFIG" "$CLIENT_BASE" "$CLIENT_HOME"
+  files_read_=$READS
+  facts_at_once ''
   if ! command -v ssh >/dev/null 2>&1; then
     record ssh.missing ssh
     return 0
   fi
-  record ssh.version "$(ssh -V 2>&1 </dev/null | head -n 1)"
+  record ssh.version "$(ssh -V 2>&1 </dev/null)"
+  namespace
   # ssh -G runs the commands of `Match exec`: a look must not.
-  while IFS= read -r file_; do
-    case $file_ in '' | glob:*) continue ;; esac
-    if grep -i -E -q '^[[:space:]]*"?match"?[[:space:]=].*exec' "$file_" 2>/dev/null; then
-      record ssh.matchexec "$file_"
+  set --
+  while [ -n "$files_read_" ]; do
+    set -- "$@" "${files_read_%%"$NL"*}"
+    files_read_=${files_read_#*"$NL"}
+  done
+  if [ $# -gt 0 ]; then
+    exec_=$(grep -l -i -E '^[[:space:]]*"?match"?[[:space:]=].*exec' "$@" 2>/dev/null)
+    if [ -n "$exec_" ]; then
+      record ssh.matchexec "${exec_%%"$NL"*}"
       return 0
     fi
-  done <<END
-$seen_
-END
+  fi
   # A file that is not there yet: what ssh does without it.
   [ -e "$CLIENT_CONFIG" ] || [ "$CLIENT_CONFIG" = "$CLIENT_HOME/.ssh/config" ] || CLIENT_CONFIG=none
   each probe say_client
@@ -372,15 +440,10 @@ say_client() {
 main() {
   read_data
   NOBODY='user=keepalive-nobody,host=keepalive.invalid,addr=192.0.2.255,laddr=192.0.2.254,lport=22'
-  record uid "$(id -u)"
-  record user "$(id -un 2>/dev/null)"
-  record uname "$(uname -srm)"
+  system
+  record system "$SYSTEM $RELEASE"
   boot_id
   record boot "$BOOT"
-  now
-  record now "$NOW"
-  # Whether a candidate can be put in place in a mount namespace of its own.
-  if [ "$(uname -s)" = Linux ] && unshare -m true 2>/dev/null </dev/null; then record namespace yes; fi
   if get server; then observe_server; fi
   if get client; then observe_client; fi
   finish

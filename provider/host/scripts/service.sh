@@ -11,7 +11,8 @@ init_system() {
   elif [ -e /run/openrc/softlevel ]; then
     INIT=openrc
   else
-    case $(uname -s):$COMM in
+    system
+    case $SYSTEM:$COMM in
       Linux:init) if [ -d /etc/rcS.d ]; then INIT=sysvinit; else INIT=other; fi ;;
       Linux:runit* | Linux:s6-* | Linux:dinit | Linux:procd) INIT=other ;;
       Linux:*) ;;

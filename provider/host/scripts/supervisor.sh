@@ -151,21 +151,35 @@ planned() {
 # to be; $CHANGED names what is not.
 as_seen() {
   CHANGED=
+  sums_=
+  when_=$1
+  set --
   while IFS= read -r seen_; do
     path_=${seen_#* }
     path_=${path_#* }
     expected_=${seen_%" $path_"}
-    [ "$expected_" != 'absent -' ] || expected_=absent
-    if [ "$1" = after ] && planned "$path_"; then
-      expected_=absent
+    if [ "$when_" = after ] && planned "$path_"; then
+      expected_='absent -'
       if [ -f "$T/$PLANNED.new" ]; then
-        sum_of "$T/$PLANNED.new"
-        expected_=$SUM
+        line "$T/$PLANNED.newsum"
+        expected_=$LINE
       fi
     fi
-    sum_of "$path_"
-    [ "$SUM" = "$expected_" ] || CHANGED="$CHANGED $path_"
+    if [ "$expected_" != 'absent -' ]; then
+      set -- "$@" "$path_"
+      sums_=$sums_$expected_' '$path_$NL
+    elif [ -e "$path_" ] || [ -L "$path_" ]; then
+      CHANGED="$CHANGED $path_"
+    fi
   done <"$T/seen"
+  # One process for all files; each by itself only to name the one that changed.
+  if [ $# -gt 0 ] && [ "$(cksum "$@" 2>/dev/null)$NL" != "$sums_" ]; then
+    for path_ in "$@"; do
+      sum_of "$path_"
+      case $NL$sums_ in *"$NL$SUM $path_$NL"*) ;; *) CHANGED="$CHANGED $path_" ;; esac
+    done
+  fi
+  set -- "$when_"
   m_=0
   while [ -f "$T/matches.$m_" ]; do
     first_=1
@@ -199,17 +213,11 @@ as_seen() {
   [ -z "$CHANGED" ]
 }
 
-# line FILE: its first line in $LINE.
-line() {
-  LINE=
-  IFS= read -r LINE <"$1"
-}
-
 # attributes FILE: mode with ACL mark, owner, group and security label, in $ATTRIBUTES.
 attributes() {
-  # shellcheck disable=SC2046,SC2012 # columns of ls -n; the name is the last and not used
-  set -- "$1" $(ls -ldn "$1" 2>/dev/null | awk '{ print $1, $3, $4 }')
-  ATTRIBUTES="${2:-} ${3:-} ${4:-}"
+  # shellcheck disable=SC2046,SC2012 # columns of ls -n: mode, names, owner, group; the file's name is the last
+  set -- "$1" $(ls -ldn "$1" 2>/dev/null)
+  ATTRIBUTES="${2:-} ${4:-} ${5:-}"
   if [ -e /sys/fs/selinux/enforce ]; then
     ATTRIBUTES="$ATTRIBUTES $(ls -dZ "$1" 2>/dev/null | awk '{ print $1 }')"
   fi
@@ -223,7 +231,7 @@ put() {
     return
   fi
   tmp_=${2%/*}/.pulumi-ssh-keepalive.$TXID
-  rm -f -- "$tmp_" 2>/dev/null
+  if [ -e "$tmp_" ] || [ -L "$tmp_" ]; then rm -f -- "$tmp_" 2>/dev/null; fi
   WHY="cannot write in ${2%/*}"
   if [ -n "$3" ]; then
     { cp -a -- "$3" "$tmp_" || cp -p -- "$3" "$tmp_"; } 2>/dev/null || {
@@ -240,10 +248,7 @@ put() {
   fi
   # A full disk leaves a short file: the checksum tells.
   cat "$1" >"$tmp_" 2>/dev/null
-  sum_of "$1"
-  wanted_sum_=$SUM
-  sum_of "$tmp_"
-  if [ "$SUM" != "$wanted_sum_" ]; then
+  if ! cmp -s "$1" "$tmp_"; then
     rm -f -- "$tmp_"
     WHY="the new bytes did not arrive whole in ${2%/*} (disk full?)"
     return 1
@@ -503,7 +508,7 @@ end_lock() {
   mv -f "$TARGET/last.$TXID" "$TARGET/last" 2>/dev/null
   if [ -f "$T/failure" ]; then
     mv -f "$T/failure" "$TARGET/last-failure"
-  else
+  elif [ -f "$TARGET/last-failure" ]; then
     rm -f "$TARGET/last-failure"
   fi
   take_guard_away
@@ -551,8 +556,10 @@ settle() {
   n_=0
   while [ -f "$T/$n_.path" ]; do
     line "$T/$n_.real"
-    as_client rm -f -- "${LINE%/*}/.pulumi-ssh-keepalive.$TXID" 2>/dev/null
-    cp "$T/$n_.path" "$BACKUP/$n_.path"
+    tmp_=${LINE%/*}/.pulumi-ssh-keepalive.$TXID
+    if other_user || [ -e "$tmp_" ]; then as_client rm -f -- "$tmp_" 2>/dev/null; fi
+    line "$T/$n_.path"
+    printf '%s\n' "$LINE" >"$BACKUP/$n_.path"
     if [ -f "$T/$n_.old" ]; then chmod 600 "$T/$n_.old" && mv "$T/$n_.old" "$BACKUP/$n_.old"; fi
     if [ -f "$T/$n_.folder" ]; then
       cat "$T/$n_.folder" >>"$TARGET/folders"
@@ -562,10 +569,11 @@ settle() {
     fi
     n_=$((n_ + 1))
   done
-  kept_=0
-  for each_ in $(ls "$TARGET/backups" | sort -r); do
-    kept_=$((kept_ + 1))
-    [ "$kept_" -le 5 ] || rm -rf "${TARGET:?}/backups/${each_:?}"
+  # By name, which begins with the time: the oldest first.
+  set -- "$TARGET/backups"/*
+  while [ $# -gt 5 ]; do
+    rm -rf "$1"
+    shift
   done
   if [ -f "$T/forget" ]; then
     # From now on there is no record that says what the daemon has loaded.

@@ -86,10 +86,10 @@ describe.each(shells.map((shell) => [shell.join(" "), shell] as const))("lib.sh 
     const text = `main() {
       get p; p=$value
       get_file content "$p" || record failed 1
-      record_file back "$p"
+      record_files back command "$(cksum "$p")"
       get_file absent "$p.2" || record absent 1
       get_file content /nowhere/x 2>/dev/null || record unwritable 1
-      record_file missing /nowhere/x || record unreadable 1
+      record_files missing command "$(cksum /nowhere/x 2>/dev/null)"
       finish
     }`;
     const records = answer(shell, text, [
@@ -97,8 +97,9 @@ describe.each(shells.map((shell) => [shell.join(" "), shell] as const))("lib.sh 
       ["content", value],
     ]);
     expect(readFileSync(target, "latin1") === value).toBe(true);
-    expect(records.map(([name]) => name)).toEqual(["back", "absent", "unwritable", "unreadable"]);
-    expect(records[0]?.[1] === value).toBe(true);
+    expect(records.map(([name]) => name)).toEqual(["back.sums", "back", "absent", "unwritable"]);
+    expect(records[0]?.[1]).toBe(`${cksum(Buffer.from(value, "latin1"))} ${value.length} ${target}\n`);
+    expect(records[1]?.[1] === value).toBe(true);
   });
 
   test("each calls for every datum of the name, may be nested, and ignores what the function returns", () => {
@@ -119,14 +120,38 @@ describe.each(shells.map((shell) => [shell.join(" "), shell] as const))("lib.sh 
     ]);
   });
 
-  test("files over 1 MiB are named with their size, not sent", () => {
-    writeFileSync(path.join(folder, "big"), Buffer.alloc(1024 * 1024 + 1));
-    writeFileSync(path.join(folder, "fits"), Buffer.alloc(1024 * 1024, 7));
-    const records = answer(shell, `main() { record_file big ./big; record_file fits ./fits; finish; }`);
-    expect(records.map(([name, value]) => [name, name === "fits" ? value?.length : value])).toEqual([
-      ["big.toobig", "1048577"],
-      ["fits", 1024 * 1024],
+  test("files follow one another, and one over 1 MiB is named, not sent", () => {
+    const file = (name: string, content: string): string => {
+      writeFileSync(path.join(folder, name), content);
+      return path.join(folder, name);
+    };
+    const files = [
+      file("a b", "one\n"),
+      file("big", "x".repeat(1024 * 1024 + 1)),
+      file("empty", ""),
+      file("fits", "y".repeat(1024 * 1024)),
+    ];
+    const text = `main() {
+      add() { decode "$1"; sums="$sums$(cksum "$value")$frame_newline"; }
+      sums=
+      each p add
+      record_files all command "$sums"
+      finish
+    }`;
+    const records = answer(
+      shell,
+      text,
+      files.map((name) => ["p", name] as const),
+    );
+    expect(records.map(([name]) => name)).toEqual(["all.toobig", "all.sums", "all"]);
+    expect(records[0]?.[1]).toBe(files[1]);
+    expect(records[1]?.[1]?.split("\n").map((line) => line.split(" ").slice(1).join(" "))).toEqual([
+      `4 ${files[0]}`,
+      `0 ${files[2]}`,
+      `${1024 * 1024} ${files[3]}`,
+      "",
     ]);
+    expect(records[2]?.[1] === `one\n${"y".repeat(1024 * 1024)}`).toBe(true);
   });
 
   test("scripts run with a known environment, and their commands read nothing", () => {

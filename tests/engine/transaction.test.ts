@@ -162,7 +162,7 @@ describe("one host", () => {
       sshd_config:
         `${head}Include ${dir}/sshd_config.d/*.conf\nMatch User alice\n  X11Forwarding yes\n  ClientAliveInterval 5\n` +
         "Match Group root,wheel\n\tAllowTcpForwarding no\nMatch Address 192.0.2.0/24,!192.0.2.7\nBanner none\n" +
-        "Match LocalPort 2222\n ClientAliveCountMax 9\nMatch User root Address 127.0.0.0/8\n AllowAgentForwarding no\n",
+        " ClientAliveInterval 90\nMatch LocalPort 2222\n ClientAliveCountMax 9\nMatch User root Address 127.0.0.0/8\n AllowAgentForwarding no\n",
       "sshd_config.d/10-a.conf": "MaxSessions 7\nMatch User bob\n  PermitTTY no\n",
     }));
     const specs = [
@@ -455,6 +455,20 @@ describe("the files", () => {
     await removed(applied);
     expect(lstatSync(host.configPath).isSymbolicLink()).toBe(true);
     expect(await host.read("real/config")).toBe(before);
+    await expectSound(host);
+  });
+
+  test("in a folder that is a link get their drop-in there, and the link stays", async () => {
+    const host = await newHost(debian("", { "../elsewhere/50-theirs.conf": "ClientAliveInterval 5\n" }));
+    await host.stop();
+    symlinkSync("elsewhere", path.join(host.dir, "sshd_config.d"));
+    await host.start();
+    const applied = await created(serverOn(host));
+    expect(await effective(host)).toBe("60 3 yes");
+    expect(readdirSync(path.join(host.dir, "elsewhere"))).toEqual([path.basename(DROP_IN), "50-theirs.conf"]);
+    await removed(applied);
+    expect(readdirSync(path.join(host.dir, "elsewhere"))).toEqual(["50-theirs.conf"]);
+    expect(lstatSync(path.join(host.dir, "sshd_config.d")).isSymbolicLink()).toBe(true);
     await expectSound(host);
   });
 

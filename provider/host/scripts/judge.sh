@@ -66,7 +66,8 @@ appear() {
   copy_=$T/folder.$1
   if [ "$SIDE" = server ]; then
     [ -d "$place_" ] || return 1
-    if [ ! -d "$copy_" ]; then cp -a "$place_" "$copy_" 2>/dev/null || cp -Rp "$place_" "$copy_" || return 1; fi
+    # What is in it, also where the folder is a link.
+    if [ ! -d "$copy_" ]; then cp -a "$place_/." "$copy_" 2>/dev/null || cp -Rp "$place_/." "$copy_" || return 1; fi
     cp -p "$T/$1.new" "$copy_/${2##*/}" && mount --bind "$copy_" "$place_"
     return
   fi

@@ -36,8 +36,8 @@ function specOf(header: string): string | undefined {
   if (!known) return undefined;
   const rest = [
     `host=${wanted.get("host") ?? "keepalive.invalid"}`,
-    `addr=${wanted.get("address") ?? "192.0.2.255"}`,
-    `laddr=${wanted.get("localaddress") ?? "192.0.2.254"}`,
+    `addr=${wanted.get("address") ?? "240.0.0.254"}`,
+    `laddr=${wanted.get("localaddress") ?? "240.0.0.253"}`,
     `lport=${wanted.get("localport") ?? "22"}`,
   ].join(",");
   if (user === undefined && group !== undefined) return `group=${group},${rest}`;

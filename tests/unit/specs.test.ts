@@ -52,7 +52,7 @@ test.each([
 
 test("a group stands for one of its members, whom the host finds", () => {
   expect(specsOf("Match Group wheel,!x\nMaxSessions 3\n")).toEqual([
-    "group=wheel,host=keepalive.invalid,addr=192.0.2.255,laddr=192.0.2.254,lport=22",
+    "group=wheel,host=keepalive.invalid,addr=240.0.0.254,laddr=240.0.0.253,lport=22",
   ]);
 });
 

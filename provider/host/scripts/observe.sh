@@ -439,7 +439,8 @@ say_client() {
 
 main() {
   read_data
-  NOBODY='user=keepalive-nobody,host=keepalive.invalid,addr=192.0.2.255,laddr=192.0.2.254,lport=22'
+  # From a reserved network (RFC 1112, class E): addresses for documentation stand in real files.
+  NOBODY='user=keepalive-nobody,host=keepalive.invalid,addr=240.0.0.254,laddr=240.0.0.253,lport=22'
   system
   record system "$SYSTEM $RELEASE"
   boot_id

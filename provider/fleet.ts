@@ -55,7 +55,7 @@ export function wayTo(settings: HostSettings): Way {
 }
 
 /** What to look at on a host. */
-export function lookFor(settings: HostSettings): Look {
+function lookFor(settings: HostSettings): Look {
   const { server, client } = settings;
   return {
     ...(server === undefined
@@ -79,7 +79,7 @@ export function lookFor(settings: HostSettings): Look {
 }
 
 /** What is wanted of one side; undefined when nothing of it is managed. */
-export function wishOf(settings: HostSettings, side: Side): Wish | undefined {
+function wishOf(settings: HostSettings, side: Side): Wish | undefined {
   const target = settings[side];
   if (target === undefined) return undefined;
   const { server, client } = settings;
@@ -198,7 +198,7 @@ export interface Task {
 }
 
 /** Does one task; never rejects for what a host does. */
-export async function doHost(task: Task, owner: string, step?: (step: Step) => void): Promise<HostResult> {
+async function doHost(task: Task, owner: string, step?: (step: Step) => void): Promise<HostResult> {
   const { settings, verb } = task;
   const base = { name: settings.name, states: [], openssh: "", places: [], notes: [] };
   try {

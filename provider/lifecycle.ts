@@ -35,7 +35,7 @@ export interface Reporter {
 }
 
 /** The properties of the resource that a program sets; everything else in a bag belongs to a face or is an output. */
-export const INPUT_NAMES = [
+const INPUT_NAMES = [
   "hosts",
   "connection",
   "become",

@@ -1,6 +1,6 @@
 /** Looks at hosts that are not (yet) managed: what they do, and the inputs that would say the same. */
 import type { ObservedHost } from "./args";
-import { describeFailure, KeepaliveError } from "./errors";
+import { KeepaliveError } from "./errors";
 import { type HostPlan, planFleet } from "./fleet";
 import { type CheckFailure, checkInputs, type HostSettings, hostSettings, rolloutSettings } from "./inputs";
 import { isRecord } from "./inputs/paths";
@@ -135,11 +135,3 @@ function hoisted(inputs: Bag): Bag {
   }
   return result;
 }
-
-/** One line for each thing that is wrong with a look's inputs. */
-export function describeLookFailures(failures: readonly CheckFailure[]): string {
-  return failures.map((f) => (f.property === "" ? f.reason : `${f.property}: ${f.reason}`)).join("\n");
-}
-
-/** A host's failure as a line, for those that look and do not manage. */
-export { describeFailure };

@@ -167,8 +167,8 @@ export function shown(bytes: ByteString, max = 300): string {
   return printable(Buffer.from(bytes, "latin1").toString("utf8"), max);
 }
 
-/** Facts out of the observe script's records. Exported for tests. */
-export function readFacts(host: string, answer: Answer): HostFacts {
+/** Facts out of the observe script's records. */
+function readFacts(host: string, answer: Answer): HostFacts {
   const sections: Section[] = [{ side: undefined, records: [] }];
   for (const record of answer) {
     if (record.name === "target") sections.push({ side: record.value as Side, records: [] });

@@ -68,7 +68,7 @@ export function resultSummary(results: readonly HostResult[]): readonly string[]
 }
 
 /** How far a fleet has come, short enough for one cell: `12/50 hosts, 3 changed, 1 failed; web-7: verify`. */
-export function progressText({ total, done, changed, failed, slowest }: FleetProgress): string {
+function progressText({ total, done, changed, failed, slowest }: FleetProgress): string {
   const counts = [
     `${done}/${total} ${total === 1 ? "host" : "hosts"}`,
     ...(changed > 0 ? [`${changed} changed`] : []),

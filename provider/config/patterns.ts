@@ -32,7 +32,7 @@ const literal = (wanted: string) => (c: string) => c === wanted;
 const anything = () => true;
 
 /** Whether `text` matches one pattern with `*` and `?` (match.c match_pattern). */
-export function matchesPattern(text: string, pattern: string): boolean {
+function matchesPattern(text: string, pattern: string): boolean {
   // Most patterns are plain names.
   if (!pattern.includes("*") && !pattern.includes("?")) return text === pattern;
   return matchesPieces(

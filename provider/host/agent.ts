@@ -122,7 +122,7 @@ function keyProblem(
 }
 
 /** Line ends as ssh-add wants them: LF, with one at the end. Configuration secrets often lose or change them. */
-export function normaliseKey(text: string): string {
+function normaliseKey(text: string): string {
   return `${text.replace(/\r\n?/g, "\n").trim()}\n`;
 }
 

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:net";
+import { createServer } from "node:net";
 import path from "node:path";
 import { processFolder } from "./controlFolder";
 
@@ -47,7 +47,6 @@ s.end(JSON.stringify({ id: process.env.SSH_KEEPALIVE_ASKPASS_ID, prompt: String(
 type Answerer = (question: Question) => string | undefined;
 const sessions = new Map<string, Answerer>();
 let listening: Promise<{ readonly socket: string; readonly program: string }> | undefined;
-let server: Server | undefined;
 
 function listen(): Promise<{ readonly socket: string; readonly program: string }> {
   listening ??= new Promise((resolve, reject) => {
@@ -55,7 +54,7 @@ function listen(): Promise<{ readonly socket: string; readonly program: string }
     const program = path.join(folder, "askpass");
     writeFileSync(program, PROGRAM, { mode: 0o700 });
     const socket = path.join(folder, "ask");
-    server = createServer({ allowHalfOpen: true }, (connection) => {
+    const server = createServer({ allowHalfOpen: true }, (connection) => {
       let text = "";
       connection.on("error", () => undefined);
       connection.on("data", (chunk: Buffer) => {
@@ -101,12 +100,4 @@ export async function openAskpass(answer: Answerer): Promise<AskpassSession> {
     },
     close: () => void sessions.delete(id),
   };
-}
-
-/** Stops listening. Questions asked later have no answer until the next {@link openAskpass}. */
-export function closeAskpass(): void {
-  server?.close();
-  server = undefined;
-  listening = undefined;
-  sessions.clear();
 }

@@ -5,7 +5,7 @@ import type { Bag } from "../lifecycle";
 import type { Properties } from "./values";
 
 /** What may be configured; each is an input of the resource too, where a field wins over the same field here. */
-export const CONFIG_NAMES = ["connection", "become", "rollout"] as const;
+const CONFIG_NAMES = ["connection", "become", "rollout"] as const;
 
 /**
  * Configuration as it comes: objects, or objects as JSON text, which is how the engine passes on what `pulumi config`

@@ -5,7 +5,6 @@
 answer_outcome() {
   if [ -f "$TARGET/last" ] && read -r last_txid_ last_outcome_ <"$TARGET/last" && [ "$last_txid_" = "$TXID" ]; then
     record outcome "$last_outcome_"
-    record log "$(head -c 4000 "$TARGET/last")"
     [ ! -f "$TARGET/last-failure" ] || record failure "$(head -c 2000 "$TARGET/last-failure")"
   else
     record outcome unknown
@@ -41,7 +40,6 @@ main() {
   target_folder "$SIDE" "$CONFIG"
   T=$TARGET/lock
   find_sshd
-  served_session_=$SESSION
   served_start_=$SESSION_START
   served_listener_=$LISTENER
   now
@@ -85,19 +83,12 @@ main() {
       finish
       exit 0
     fi
-    if [ -f "$T/daemon" ] && read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"; then
-      identity "$daemon_pid_" "$PIDFILE"
-      if [ -n "$served_listener_" ] && [ "$served_listener_" != "$daemon_pid_" ]; then
-        give_up "the new login was served by another sshd than the one whose files were changed"
-        record outcome other-daemon
-        record served "$served_session_ $served_listener_"
-        finish
-        exit 0
-      fi
-      if [ "$IDENTITY" != "$daemon_identity_" ]; then
-        # Someone made it read its files once more; the values are looked at below all the same.
-        record reread again
-      fi
+    if [ -n "$served_listener_" ] && [ -f "$T/daemon" ] && read -r daemon_pid_ rest_ <"$T/daemon" &&
+      [ "$served_listener_" != "$daemon_pid_" ]; then
+      give_up "the new login was served by another sshd than the one whose files were changed"
+      record outcome other-daemon
+      finish
+      exit 0
     fi
   fi
   WHY=
@@ -128,7 +119,6 @@ main() {
   if [ -f "$T/daemon" ]; then
     # What the daemon has read, for the next look: it is the same daemon until this changes.
     read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"
-    record identity "$daemon_identity_"
     printf '%s\n' "$daemon_identity_" >"$TARGET/loaded.tmp" && mv -f "$TARGET/loaded.tmp" "$TARGET/loaded"
   fi
   hold

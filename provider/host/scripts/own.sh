@@ -31,14 +31,12 @@ main() {
     record failed "the record changed after it was looked at"
   elif ! get record; then
     rm -f "$TARGET/record" "$TARGET/loaded" "$TARGET/asof"
-    record owned no
   elif get_file record "$T/record" && get recordsum && sum_of "$T/record" && [ "$SUM" = "$value" ] &&
     flush "$T/record" && mv -f "$T/record" "$TARGET/record"; then
     if get identity; then
       printf '%s\n' "$value" >"$T/loaded" && mv -f "$T/loaded" "$TARGET/loaded"
     fi
     flush "$TARGET"
-    record owned yes
   else
     record failed.code not-writable
     record failed "cannot write in $TARGET (disk full?)"

@@ -95,7 +95,6 @@ take_lock() {
         if any "$TARGET/lock"/armed.* "$TARGET/lock"/reverting.* "$TARGET/lock"/confirmed.* "$TARGET/lock"/over.*; then
           # In a process of its own: it ends with the old state, or the new where that had been confirmed.
           sh "$TARGET/lock/run.sh" recover "$TARGET/lock" </dev/null >/dev/null 2>&1
-          record recovered "$(head -n 1 "$TARGET/last" 2>/dev/null)"
           if [ -e "$TARGET/lock/$held_" ]; then
             WHY="what an earlier transaction left in $TARGET/lock could not be brought to its end"
             return 1

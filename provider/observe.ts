@@ -81,6 +81,8 @@ export interface TargetFacts {
   readonly realConfig: string;
   readonly chain: Chain;
   readonly files: ReadonlyMap<string, FileFacts>;
+  /** The chain has more files than a look reads (256); those beyond are in no other field. */
+  readonly tooManyFiles: boolean;
   /** Include pattern → whether its folder can be written, where the pattern names one folder. */
   readonly folders: ReadonlyMap<string, "writable" | "readonly">;
   /** OpenSSH's version text; empty when it could not be had. */
@@ -296,6 +298,7 @@ function readTarget(host: string, section: Section): TargetFacts {
     realConfig: get("config.real") ?? config,
     chain: readChain(tree),
     files,
+    tooManyFiles: get("chain.toomany") !== undefined,
     folders,
     version: versionLine(get("sshd.version") ?? get("ssh.version") ?? ""),
     exe: get("sshd.path") ?? "",

@@ -584,6 +584,13 @@ function whatIsBroken(facts: TargetFacts, wish: Wish): Trouble | undefined {
       };
     }
   }
+  if (facts.tooManyFiles) {
+    return {
+      code: "config-unreadable",
+      reason: `${shown(facts.config)} includes more than 256 files`,
+      remedy: "Put them together into fewer",
+    };
+  }
   const wrongSide = facts.chain.problems.find((p) => p.kind === "wrong-side");
   const failed = facts.said.find((s) => s.exit !== 0);
   if (failed !== undefined) {

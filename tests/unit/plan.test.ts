@@ -57,6 +57,7 @@ function facts({
         { path, real: path, links: 1, folder: "writable", sum: sumOf(bytes), ...file } as FileFacts,
       ]),
     ),
+    tooManyFiles: false,
     folders: new Map([[GLOB, "writable"]]),
     version: "OpenSSH_9.6p1",
     exe: "/usr/sbin/sshd",
@@ -149,6 +150,7 @@ test.each<[string, Seen, string, RegExp]>([
     "not-writable",
     /2 names/,
   ],
+  ["more files than a look reads", { more: { tooManyFiles: true } }, "config-unreadable", /more than 256 files/],
   ["a file that is too large", { file: { problem: "toobig" } }, "config-unreadable", /1 MiB/],
 ])("%s is refused, with reason and remedy", (_what, seen, code, reason) => {
   const decided = plan(seen);

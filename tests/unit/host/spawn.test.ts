@@ -44,6 +44,22 @@ test("ends what prints too much, and keeps the end of a long stderr", async () =
   expect(complaint.stderr.toString().endsWith("last\n")).toBe(true);
 });
 
+test("reads all output also where the exit is learnt first and everything is late", async () => {
+  const block = (ms: number) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  // The first one's output and end come in one turn of the event loop. While that is held up the second one ends too,
+  // and its end is learnt with the first one's, before its output; then the next turn is late.
+  const first = sh("echo", {
+    onStdout: () => {
+      block(1500);
+      setImmediate(() => block(1000));
+    },
+  });
+  const second = sh("sleep 1; echo answer");
+  block(500);
+  expect((await second).stdout.toString()).toBe("answer\n");
+  await first;
+});
+
 test("does not wait for a grandchild that holds the output", async () => {
   const begun = Date.now();
   const result = await sh("sleep 30 & echo $!");

@@ -214,7 +214,7 @@ describe("a user's own file", () => {
   ] as const;
 
   test.each(ROUTES)("is created private when missing, and goes with its folder (%s)", async (_by, as) => {
-    const { home, host, news, stop } = await hostWithUser("", as);
+    const { home, host, news, stop } = await hostWithUser(DEBIAN, as);
     expect((await preview(news)).join("\n")).toMatch(/ServerAliveInterval 0, wanted 60/);
     const applied = await created(news);
     expect(facts(path.join(home, ".ssh"))).toEqual(["700", 12345, 12345]);

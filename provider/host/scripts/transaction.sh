@@ -131,9 +131,12 @@ validate() {
   each spec stage_spec
   if [ ! -s "$T/specs" ]; then return 0; fi
   get managed && MANAGED=$value
-  live_=$CONFIG
-  [ "$SIDE" != client ] || [ -e "$CONFIG" ] || live_=none
   if get copy; then BY_COPY=yes; else BY_COPY=; fi
+  live_=$CONFIG
+  if [ "$SIDE" = client ] && [ ! -e "$CONFIG" ]; then
+    # Without a file of the user's own ssh still reads the system's, which a candidate that stands in its place does too.
+    [ -z "$BY_COPY" ] && [ "$CONFIG" = "$CLIENT_HOME/.ssh/config" ] || live_=none
+  fi
   # What sshd said when the files were looked at still holds, they are the same: the first dump need not be made again.
   known_=
   if [ -z "$BY_COPY" ] && get dump; then known_=$value; fi

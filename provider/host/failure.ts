@@ -23,6 +23,12 @@ interface Rule {
   readonly remedy: string;
 }
 
+const CLOSED = {
+  code: "unreachable",
+  reason: "the connection was closed before the login was done",
+  remedy: "look at sshd's log there; MaxStartups, a firewall or a restart of sshd close connections like this",
+} as const;
+
 const SSH_RULES: readonly Rule[] = [
   {
     match: /REMOTE HOST IDENTIFICATION HAS CHANGED|Host key for .* has changed/,
@@ -131,10 +137,10 @@ const SSH_RULES: readonly Rule[] = [
   },
   {
     match: /Connection reset|Connection closed|Broken pipe|kex_exchange_identification|Connection to \S+ closed/,
-    code: "unreachable",
+    code: CLOSED.code,
     transient: true,
-    reason: () => "the connection was closed before the login was done",
-    remedy: "look at sshd's log there; MaxStartups, a firewall or a restart of sshd close connections like this",
+    reason: () => CLOSED.reason,
+    remedy: CLOSED.remedy,
   },
 ];
 
@@ -264,6 +270,10 @@ export function loginFailure(conversation: Conversation, target: SshTarget, pass
           : "see by `ssh HOST sudo sh` whether the login or sudo hangs or asks for something else than a password",
       transient: true,
     };
+  }
+  if (result.code === 255 && text.trim() === "") {
+    // Below LogLevel INFO, ssh says nothing when the other side closes or resets the connection (packet.c sshpkt_vfatal).
+    return { ...at, ...CLOSED, transient: true };
   }
   if (result.code === 255) {
     return {

@@ -488,6 +488,18 @@ describe("a host that misbehaves", () => {
     });
   });
 
+  test("closes the connection in the middle of the key exchange, which ssh passes over in silence", async () => {
+    const port = await listen((socket) => {
+      socket.write("SSH-2.0-OpenSSH_9.2\r\n");
+      socket.once("data", () => socket.end());
+    });
+    expect(await failureOf(sshConnector(target({ port })).runInNewLogin(HELLO))).toMatchObject({
+      code: "unreachable",
+      reason: "the connection was closed before the login was done",
+      transient: true,
+    });
+  });
+
   test("answers something else", async () => {
     const port = await listen((socket) =>
       socket.end(`HTTP/1.1 400 Bad Request\r\n\u0001\u001b[31m${"x".repeat(9000)}\r\n`),

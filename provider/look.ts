@@ -109,9 +109,17 @@ function settingsOf(name: string, plan: HostPlan): Partial<Record<Side, Bag>> {
       if (known === undefined || !allowed || (known.kind === "count" && live === 0)) return [];
       return [[known.input, live] as const];
     });
-    sides[state.side] = Object.fromEntries(values);
+    sides[state.side] = withoutVoidCount(state.side, Object.fromEntries(values));
   }
   return sides;
+}
+
+/** Where no probes are sent their number says nothing, and a program that gives it is refused. */
+function withoutVoidCount(side: Side, values: Bag): Bag {
+  const [interval, count] = optionsOf(side);
+  if (interval === undefined || count === undefined || values[interval.input] !== 0) return values;
+  const { [count.input]: _, ...rest } = values;
+  return rest;
 }
 
 /** Settings that every host has, word for word, are said once for all of them. */

@@ -295,20 +295,27 @@ async function getLanguages(engine, languages) {
   const folders = new Set([engine.binDir]);
   for (const language of languages) {
     const files = LANGUAGE_FILES[language];
-    if (complete(engine.binDir, files)) continue;
+    if (engine.binDir !== ownBin && complete(engine.binDir, files)) continue;
     folders.add(ownBin);
-    if (complete(ownBin, files)) continue;
+    const program =
+      language === "yaml"
+        ? { module: "yaml", target: ".", name: files[0] }
+        : { module: "hosts", target: "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python" };
+    // What an older checkout has built may be of other sources.
+    const built = () => complete(ownBin, files) && readStamp(ownBin, files[0]) === sourceStamp(program.module);
+    if (built()) continue;
     await withLock(path.join(versionsFolder(process.env), ".setup-lock"), async () => {
-      if (complete(ownBin, files)) return;
-      await goBuild([
-        language === "yaml"
-          ? { module: "yaml", target: "github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml" }
-          : { module: "hosts", target: "github.com/pulumi/pulumi/sdk/v3/python/cmd/pulumi-language-python" },
-      ]);
+      if (!built()) await goBuild([program]);
     });
   }
   return [...folders];
 }
+
+/** Says which sources a program of tools/engine is of; it lies beside the program. */
+const sourceStamp = (module) => fingerprint([path.join("tools/engine", module)]);
+const stampFile = (bin, name) => path.join(bin, `.${name}-stamp`);
+const readStamp = (bin, name) =>
+  fs.existsSync(stampFile(bin, name)) ? fs.readFileSync(stampFile(bin, name), "utf8") : "";
 
 /** Builds Go programs of tools/engine and moves them, with the scripts they need, into this machine's engine cache. */
 async function goBuild(programs) {
@@ -318,8 +325,7 @@ async function goBuild(programs) {
   // On the same file system as its place, so that each file gets there by one rename.
   const temporary = fs.mkdtempSync(path.join(versionsFolder(process.env), ".build-"));
   try {
-    for (const { module, target, ldflags = "" } of programs) {
-      const name = path.posix.basename(target);
+    for (const { module, target, name = path.posix.basename(target), ldflags = "" } of programs) {
       const flags = ["-trimpath", "-buildvcs=false", "-ldflags", `-s -w ${ldflags}`];
       await runStep(`go build ${name}`, "go", ["build", ...flags, "-o", path.join(temporary, name), target], {
         cwd: path.join(__dirname, "engine", module),
@@ -340,6 +346,9 @@ async function goBuild(programs) {
     for (const file of fs.readdirSync(temporary)) {
       fs.chmodSync(path.join(temporary, file), 0o755);
       fs.renameSync(path.join(temporary, file), path.join(bin, file));
+    }
+    for (const { module, target, name = path.posix.basename(target) } of programs) {
+      fs.writeFileSync(stampFile(bin, name), sourceStamp(module));
     }
   } finally {
     fs.rmSync(temporary, { recursive: true, force: true });

@@ -84,7 +84,7 @@ describe("envelopes", () => {
 describe("detailed diff", () => {
   const drift = (...options: readonly (readonly [string, "server" | "client", string, number])[]) => ({
     options: options.map(([host, side, input, live]) => ({ host, side, input, live })),
-    other: false,
+    others: [],
     summary: [],
   });
   const olds = { hosts: { a: { host: "1" }, b: { host: "2", server: { clientAliveInterval: 30 } } }, server };
@@ -116,6 +116,25 @@ describe("detailed diff", () => {
   ] as const)("of %s", (_, before, after, wanted) => {
     const changes = changesOf(before, before, after, drift());
     expect(Object.fromEntries(changes.map((c) => [c.path, c.kind]))).toEqual(wanted);
+  });
+
+  test("a host that follows a changed input is no drift, one with a live value of its own is", () => {
+    const news = { ...olds, server: { clientAliveInterval: 90 } };
+    const found = drift(["a", "server", "clientAliveInterval", 60], ["b", "server", "clientAliveInterval", 8]);
+    expect(changesOf(olds, olds, news, drift(["a", "server", "clientAliveInterval", 60])).map((c) => c.path)).toEqual([
+      "server.clientAliveInterval",
+    ]);
+    const { values } = withLiveValues({ values: olds, secrets: [] }, drift(["b", "server", "clientAliveInterval", 8]));
+    expect(changesOf(olds, values, news, found).map((c) => c.path)).toEqual([
+      "server.clientAliveInterval",
+      'hosts["b"].server.clientAliveInterval',
+    ]);
+  });
+
+  test("a host without a value to show is named", () => {
+    expect(changesOf(olds, olds, olds, { options: [], others: ["b.c"], summary: [] })).toEqual([
+      { path: 'pendingChanges["b.c"]', kind: "add", inputDiff: true },
+    ]);
   });
 
   test("drift is at the host's own path, live value in the outputs, wanted one in the inputs, also where it is inherited", () => {
@@ -225,8 +244,10 @@ describe("import", () => {
     const inputs = plain(message?.getInputs());
     expect(inputs).toEqual({
       hosts: JSON.parse(JSON.stringify(at)),
-      server: { clientAliveInterval: 0, clientAliveCountMax: 3, tcpKeepAlive: true },
+      // Without the number of the probes that are not sent: beside an interval of 0 it would be refused.
+      server: { clientAliveInterval: 0, tcpKeepAlive: true },
     });
+    expect((await face.check({}, inputs)).message?.getFailuresList()).toEqual([]);
     expect(plain(message?.getProperties())).toMatchObject({ observed: { h0: { status: "inSync" } } });
     const { message: none } = await face.diff(id, inputs, plain(message?.getProperties()), inputs);
     expect(none?.getChanges()).toBe(1);

@@ -1,9 +1,7 @@
-// The YAML language host; it wants another sdk/v3 than the CLI and the other hosts.
+// The YAML language host (main.go); it wants another sdk/v3 than the CLI and the other hosts.
 module pulumi-ssh-keepalive/tools/engine/yaml
 
 go 1.25
-
-tool github.com/pulumi/pulumi-yaml/cmd/pulumi-language-yaml
 
 require (
 	dario.cat/mergo v1.0.0 // indirect
@@ -26,6 +24,7 @@ require (
 	github.com/djherbis/times v1.5.0 // indirect
 	github.com/edsrzf/mmap-go v1.1.0 // indirect
 	github.com/emirpasic/gods v1.18.1 // indirect
+	github.com/ettle/strcase v0.1.1 // indirect
 	github.com/go-git/gcfg v1.5.1-0.20230307220236-3a3c6141e376 // indirect
 	github.com/go-git/go-billy/v5 v5.5.0 // indirect
 	github.com/go-git/go-git/v5 v5.12.0 // indirect
@@ -63,6 +62,7 @@ require (
 	github.com/pkg/term v1.1.0 // indirect
 	github.com/pulumi/appdash v0.0.0-20231130102222-75f619a67231 // indirect
 	github.com/pulumi/esc v0.9.1 // indirect
+	github.com/pulumi/inflector v0.1.1 // indirect
 	github.com/pulumi/pulumi-yaml v1.10.0 // indirect
 	github.com/pulumi/pulumi/pkg/v3 v3.130.1-0.20240831132520-d9df47718158 // indirect
 	github.com/pulumi/pulumi/sdk/v3 v3.130.1-0.20240831132520-d9df47718158 // indirect
@@ -74,6 +74,7 @@ require (
 	github.com/segmentio/encoding v0.3.5 // indirect
 	github.com/sergi/go-diff v1.3.2-0.20230802210424-5b0b94c5c0d3 // indirect
 	github.com/skeema/knownhosts v1.2.2 // indirect
+	github.com/spf13/afero v1.9.5 // indirect
 	github.com/spf13/cast v1.4.1 // indirect
 	github.com/spf13/cobra v1.8.0 // indirect
 	github.com/spf13/pflag v1.0.5 // indirect

@@ -166,8 +166,8 @@ export interface DiffAnswer {
 export async function diff(id: string, olds: Bag, news: Bag): Promise<DiffAnswer> {
   const inputs = inputsOf(news);
   if (news.pendingChanges !== undefined || !isDeepStrictEqual(inputsOf(olds), inputs)) return { changes: "unsure" };
-  const { options, other } = await drift(id, news);
-  return { changes: options.length > 0 || other };
+  const { options, others } = await drift(id, news);
+  return { changes: options.length > 0 || others.length > 0 };
 }
 
 /** One option whose value on a host is not the wanted one. */
@@ -184,8 +184,8 @@ export interface DriftedOption {
 /** All that an up would have to do. */
 export interface Drift {
   readonly options: readonly DriftedOption[];
-  /** Whether anything else is to be done, or could not be seen: a host that is refused, unreachable or not known yet. */
-  readonly other: boolean;
+  /** Hosts on which something else is to be done, or could not be seen: refused, unreachable or not known yet. */
+  readonly others: readonly string[];
   /** What was seen, for people; empty when every host is as wanted and there is nothing to note. */
   readonly summary: readonly string[];
 }
@@ -209,13 +209,15 @@ function driftOf(plans: ReadonlyMap<string, HostPlan>): Drift {
           }),
         ),
   );
-  const other = [...plans.values()].some(
-    (plan) =>
-      pendingLines(plan).length > 0 &&
-      (plan.kind !== "looked" ||
-        plan.targets.some((t) => t.kind === "refused" || (t.kind === "edit" && t.drift.length === 0))),
-  );
-  return { options, other, summary: planSummary(plans) };
+  const others = [...plans]
+    .filter(
+      ([, plan]) =>
+        pendingLines(plan).length > 0 &&
+        (plan.kind !== "looked" ||
+          plan.targets.some((t) => t.kind === "refused" || (t.kind === "edit" && t.drift.length === 0))),
+    )
+    .map(([name]) => name);
+  return { options, others, summary: planSummary(plans) };
 }
 
 /** A canonical value of OpenSSH as a program would write it. */

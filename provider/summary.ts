@@ -29,7 +29,7 @@ export function planSummary(plans: ReadonlyMap<string, HostPlan>): readonly stri
   for (const [name, plan] of plans) {
     if (plan.kind === "unknown") {
       unseen += 1;
-      add("not looked at: not all of its inputs are known before the update", name);
+      add("not looked at: some of the inputs are not known before the update", name);
     } else if (plan.kind === "failed") {
       unseen += 1;
       const { host: _, ...rest } = plan.failure;

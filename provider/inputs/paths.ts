@@ -23,7 +23,8 @@ export function pathText(at: Path): string {
   return at
     .map((key, i) => {
       if (typeof key === "number") return `[${key}]`;
-      const isMapKey = at[i - 1] === "hosts" ? i === 1 : at[i - 1] === "sshOptions";
+      const before = at[i - 1];
+      const isMapKey = before === "sshOptions" || (i === 1 && (before === "hosts" || before === "pendingChanges"));
       if (isMapKey || !/^[A-Za-z_$][\w$]*$/.test(key)) return `[${quoted(key, 80)}]`;
       return i === 0 ? key : `.${key}`;
     })

@@ -103,11 +103,17 @@ export function changesOf(oldInputs: Bag, oldOutputs: Bag, news: Bag, drift: Dri
     const gone = isRecord(news.hosts) && news.hosts[name] === undefined && valueAt(oldInputs, path) === undefined;
     if (gone) add(path, "delete", false);
   }
+  const inputs = [...changes.keys()];
   for (const option of drift.options) {
-    if (valueAt(oldInputs, ["hosts", option.host]) !== undefined) add(pathOf(option), "update", false);
+    const path = pathOf(option);
+    if (valueAt(oldInputs, ["hosts", option.host]) === undefined) continue;
+    // A host that is as it was said differs because something else is said now: the change of that input is enough.
+    const inherited = pathText([option.side, option.input]);
+    const changed = inputs.some((text) => inherited === text || inherited.startsWith(`${text}.`));
+    if (!changed || valueAt(oldOutputs, path) !== undefined) add(path, "update", false);
   }
-  // What has no value to show stands in the lines of pendingChanges.
-  if (drift.other) add(["pendingChanges"], "add", true);
+  // There is no value to show; what is the matter stands in the lines.
+  for (const host of drift.others) add(["pendingChanges", host], "add", true);
   return [...changes.values()];
 }
 

@@ -303,10 +303,9 @@ export function nativeProvider({ connect, engineAddress, busy = () => {} }: Surr
 const asRecord = (value: unknown): Bag => (isRecord(value) ? value : {});
 
 function diffResponse(changes: readonly Change[]): proto.DiffResponse {
+  const { DIFF_SOME, DIFF_NONE } = proto.DiffResponse.DiffChanges;
   const response = new proto.DiffResponse()
-    .setChanges(
-      changes.length > 0 ? proto.DiffResponse.DiffChanges.DIFF_SOME : proto.DiffResponse.DiffChanges.DIFF_NONE,
-    )
+    .setChanges(changes.length > 0 ? DIFF_SOME : DIFF_NONE)
     .setDiffsList([...new Set(changes.map(({ path: at }) => /^\w+/.exec(at)?.[0] ?? at))])
     .setHasdetaileddiff(true)
     // Undo before the new one begins, so that a --replace does not find its own hosts taken.

@@ -93,6 +93,6 @@ test("a look says what differs, what was refused, what was not seen, and warns",
     "a: [foreign-edit] plan: the connection was refused. Check the port.",
     "b: note: probes come late",
     `c: ${REFUSED}`,
-    "d: not looked at: not all of its inputs are known before the update",
+    "d: not looked at: some of the inputs are not known before the update",
   ]);
 });

@@ -55,7 +55,7 @@ export function wayTo(settings: HostSettings): Way {
 }
 
 /** What to look at on a host. */
-function lookFor(settings: HostSettings): Look {
+export function lookFor(settings: HostSettings): Look {
   const { server, client } = settings;
   return {
     ...(server === undefined
@@ -79,7 +79,7 @@ function lookFor(settings: HostSettings): Look {
 }
 
 /** What is wanted of one side; undefined when nothing of it is managed. */
-function wishOf(settings: HostSettings, side: Side): Wish | undefined {
+export function wishOf(settings: HostSettings, side: Side): Wish | undefined {
   const target = settings[side];
   if (target === undefined) return undefined;
   const { server, client } = settings;

@@ -1,23 +1,25 @@
 /**
- * The dynamic face as a program sees it: the resource class. What the engine stores of it is one small object whose
- * methods load the installed package, so that refresh and destroy always run the present code.
+ * The dynamic face as a program sees it: the resource class, a dynamic resource to the engine. What is stored of it is one
+ * small object whose methods load the installed package, so that refresh and destroy always run the present code.
  */
 import * as pulumi from "@pulumi/pulumi";
 import type { ObservedHost, SshKeepaliveArgs } from "./args";
 
-// One object for all resources: it is serialized into state as source, once per object (facts of @pulumi/pulumi's
-// closure serializer). Its methods may use nothing but `require` and their arguments. The path is a promise to states
-// that older releases have written: it never changes.
-const provider: pulumi.dynamic.ResourceProvider = {
-  check: async (olds: unknown, news: unknown) => require("pulumi-ssh-keepalive/dynamic").check(olds, news),
-  diff: async (id: string, olds: unknown, news: unknown) =>
-    require("pulumi-ssh-keepalive/dynamic").diff(id, olds, news),
-  create: async (news: unknown) => require("pulumi-ssh-keepalive/dynamic").create(news),
-  read: async (id: string, olds: unknown) => require("pulumi-ssh-keepalive/dynamic").read(id, olds),
-  update: async (id: string, olds: unknown, news: unknown) =>
-    require("pulumi-ssh-keepalive/dynamic").update(id, olds, news),
-  delete: async (id: string, olds: unknown) => require("pulumi-ssh-keepalive/dynamic").remove(id, olds),
-};
+/**
+ * The provider object as the engine stores it: source that Pulumi's host for dynamic providers runs
+ * (@pulumi/pulumi, cmd/dynamic-provider). Constant, so that pulumi.dynamic.Resource need not serialize a closure in every
+ * program, which loads a compiler first. The path and the names are a promise to states that older releases have written.
+ */
+const PROVIDER_SOURCE = `const call = (name) => async (...args) => require("pulumi-ssh-keepalive/dynamic")[name](...args);
+exports.handler = () => ({
+  check: call("check"),
+  diff: call("diff"),
+  create: call("create"),
+  read: call("read"),
+  update: call("update"),
+  delete: call("remove"),
+});
+`;
 
 /** Properties whose values are secrets wherever they stand: encrypted in state, never shown. */
 const SECRETS: readonly string[] = ["password", "privateKey", "privateKeyPassword"];
@@ -42,6 +44,9 @@ function sealedHosts(hosts: unknown): unknown {
   return Object.fromEntries(Object.entries(hosts).map(([name, host]) => [name, sealed(host)]));
 }
 
+/** What pulumi.dynamic.Resource makes of the module `sshkeepalive` and the type `SshKeepalive`. */
+const DYNAMIC_TYPE = "pulumi-nodejs:dynamic/sshkeepalive:SshKeepalive";
+
 /** `ignoreChanges` that would hide what a preview found. */
 const HIDING: readonly string[] = ["*", "pendingChanges"];
 
@@ -55,7 +60,7 @@ const HIDING: readonly string[] = ["*", "pendingChanges"];
  * Options of the resource: `deleteBeforeReplace` is true unless given; `ignoreChanges` with `"*"` or
  * `"pendingChanges"` is refused, it would hide drift.
  */
-export class SshKeepalive extends pulumi.dynamic.Resource {
+export class SshKeepalive extends pulumi.CustomResource {
   /** What was found on each host, by its name in `hosts`, the last time it was looked at. */
   declare readonly observed: pulumi.Output<{ readonly [name: string]: ObservedHost }>;
 
@@ -85,7 +90,8 @@ export class SshKeepalive extends pulumi.dynamic.Resource {
       pendingChanges: undefined,
       // The provider's process cannot know whether this is a preview; check takes this away again.
       dry: pulumi.runtime.isDryRun(),
+      __provider: PROVIDER_SOURCE,
     };
-    super(provider, name, props, { deleteBeforeReplace: true, ...opts }, "sshkeepalive", "SshKeepalive");
+    super(DYNAMIC_TYPE, name, props, { deleteBeforeReplace: true, ...opts });
   }
 }

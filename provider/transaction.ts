@@ -333,6 +333,12 @@ function outcomeFailure(connector: Connector, outcome: string, answer: Answer): 
       "the new login was served by another sshd than the one whose files were changed",
     );
   }
+  if (outcome === "daemon-ended") {
+    return failed(connector, "verify", "verify", "the daemon has ended after it read the new files");
+  }
+  if (outcome === "unknown") {
+    return failed(connector, "verify", "verify", "the host's state of the transaction is gone: someone removed it");
+  }
   const [what = "", ...why] = (value(answer, "failure") ?? "").split("\n");
   const [step = "", code = ""] = what.split(" ");
   const steps: readonly string[] = ["arm", "install", "activate", "verify", "confirm"];
@@ -388,9 +394,11 @@ async function withAftermath(
       : `the host ${shown(outcome)}`
     : outcome === "unknown" && failure.step === "arm"
       ? NOTHING_CHANGED
-      : outcome === "confirmed"
-        ? "the new settings are in force"
-        : "the host could not be asked how it ended; it puts the old settings back by itself";
+      : outcome === "unknown"
+        ? "the host does not know any more how it ended, a preview shows which settings are there"
+        : outcome === "confirmed"
+          ? "the new settings are in force"
+          : "the host could not be asked how it ended; it puts the old settings back by itself";
   if (outcome === "confirmed") {
     return new KeepaliveError({ ...own, aftermath, remedy: "Run again: it will find the host as wanted" });
   }

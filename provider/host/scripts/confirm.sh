@@ -3,6 +3,13 @@
 
 # answer_outcome: the transaction is over; $TARGET/last tells how.
 answer_outcome() {
+  # Who ended it may not yet have written how.
+  now
+  until_=$((NOW + 500))
+  while is over && [ "$NOW" -le "$until_" ]; do
+    nap
+    now
+  done
   if [ -f "$TARGET/last" ] && read -r last_txid_ last_outcome_ <"$TARGET/last" && [ "$last_txid_" = "$TXID" ]; then
     record outcome "$last_outcome_"
     [ ! -f "$TARGET/last-failure" ] || record failure "$(head -c 2000 "$TARGET/last-failure")"
@@ -83,12 +90,20 @@ main() {
       finish
       exit 0
     fi
-    if [ -n "$served_listener_" ] && [ -f "$T/daemon" ] && read -r daemon_pid_ rest_ <"$T/daemon" &&
-      [ "$served_listener_" != "$daemon_pid_" ]; then
-      give_up "the new login was served by another sshd than the one whose files were changed"
-      record outcome other-daemon
-      finish
-      exit 0
+    if [ -f "$T/daemon" ] && read -r daemon_pid_ rest_ <"$T/daemon"; then
+      if ! daemon_now; then
+        give_up "the daemon has ended after it read the new files"
+        record outcome daemon-ended
+        finish
+        exit 0
+      fi
+      # Its successor, should someone have restarted it, has read them too.
+      if [ -n "$served_listener_" ] && [ "$served_listener_" != "$daemon_pid_" ] && [ "$served_listener_" != "$DAEMON" ]; then
+        give_up "the new login was served by another sshd than the one whose files were changed"
+        record outcome other-daemon
+        finish
+        exit 0
+      fi
     fi
   fi
   WHY=

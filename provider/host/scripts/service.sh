@@ -77,9 +77,14 @@ service_of() {
 started_for_connection() {
   process "$1" && process "$PPID_" || return 1
   case $COMM in *inetd* | *tcpsvd* | tcpserver | launchd) return 0 ;; esac
-  [ -d /run/systemd/system ] && {
-    systemctl is-active --quiet ssh.socket || systemctl is-active --quiet sshd.socket
-  }
+  [ -d /run/systemd/system ] || return 1
+  for socket_ in ssh.socket sshd.socket; do
+    # With Accept=no there was one daemon for all connections, and this one outlived it.
+    if systemctl is-active --quiet "$socket_" && [ "$(systemctl show -p Accept --value "$socket_" 2>/dev/null)" = yes ]; then
+      return 0
+    fi
+  done
+  return 1
 }
 
 # daemon_now: the pid of the daemon after an activation, in $DAEMON: the same one, or its successor.
@@ -209,14 +214,26 @@ place_guard() {
   WHY=
 }
 
+# guard_parts: what place_guard placed, in $GUARD_FILES and $GUARD_SERVICE.
+guard_parts() {
+  GUARD_FILES=$(cat "$T/guard" 2>/dev/null)
+  GUARD_SERVICE=$(cat "$T/guard.service" 2>/dev/null)
+}
+
+# remove_guard: takes these away.
+remove_guard() {
+  printf '%s\n' "$GUARD_FILES" | while IFS= read -r file_; do
+    [ -z "$file_" ] || rm -f -- "$file_"
+  done
+  if [ -n "$GUARD_SERVICE" ]; then update-rc.d "$GUARD_SERVICE" remove >/dev/null 2>&1; fi
+  return 0
+}
+
 # take_guard_away: whatever place_guard placed.
 take_guard_away() {
   [ -f "$T/guard" ] || return 0
-  while IFS= read -r file_; do
-    rm -f -- "$file_"
-  done <"$T/guard"
-  if [ -f "$T/guard.service" ]; then update-rc.d "$(cat "$T/guard.service")" remove >/dev/null 2>&1; fi
-  return 0
+  guard_parts
+  remove_guard
 }
 
 guard_unit() {

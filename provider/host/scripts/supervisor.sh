@@ -106,6 +106,8 @@ take_lock() {
     esac
   done
   T=$TARGET/lock
+  # Cut off in the middle of their removal or of their writing, by a power cut.
+  rm -rf "$TARGET"/stale.* "$TARGET"/over.* "$TARGET"/last.* "$TARGET"/asof.* "$TARGET"/loaded.tmp
   if ! { : >"$T/$held_" && printf '%s\n' "$2" >"$T/who"; } 2>/dev/null; then
     give_back
     return 2
@@ -607,18 +609,31 @@ crashed() {
 # supervise T: waits until the session that armed it has ended (proof that it outlives a lost connection), installs,
 # activates, and reverts unless someone confirms in time.
 supervise() {
+  [ -f "$1/conf" ] || exit 0
   load "$1"
   cd / || exit 1
   CODE=
+  was_=''
+  [ ! -f "$T/status" ] || read -r was_ rest_ <"$T/status"
+  guard_parts
   trap '' HUP
   trap 'WHY="the host is shutting down" CODE=verify; fail_and_revert confirm' TERM
   trap crashed EXIT
   deadline_=$((ARMED_AT + SECONDS_ * 100))
   process $$
   printf '%s %s\n' "$$" "$START" >"$T/supervisor"
-  status ready
-  if [ -n "$WAIT_PID" ]; then
-    patience_=$((ARMED_AT + SECONDS_ * 100 / 3))
+  case $was_ in
+    '') status ready ;;
+    activated) log "the supervisor was killed, this one waits on" ;;
+    *)
+      # It was killed, by a person or for want of memory, and nobody knows how far it was.
+      WHY="the supervisor was killed" CODE=supervisor
+      ! is armed || fail_and_revert confirm
+      ;;
+  esac
+  if [ -z "$was_" ] && [ -n "$WAIT_PID" ]; then
+    now
+    patience_=$((NOW + SECONDS_ * 100 / 3))
     while same_process "$WAIT_PID" "$WAIT_START"; do
       is armed || break
       now
@@ -630,10 +645,14 @@ supervise() {
       nap
     done
   fi
-  if is armed; then
+  if [ -z "$was_" ] && is armed; then
     CODE=install
     install_files || fail_and_revert install
     status installed
+    if [ "$NOW" -ge "$deadline_" ]; then
+      WHY="the installation took longer than $SECONDS_ s"
+      fail_and_revert install
+    fi
     activate || fail_and_revert activate
     status activated
   fi
@@ -653,6 +672,15 @@ supervise() {
     lock_state
     if same_process "${lock_pid_:-0}" "${lock_start_:-}"; then sleep 1; else settle; fi
   done
+  # Someone took all state away, so that nobody can tell any more what was there; the guard has nothing to guard.
+  [ -d "$TARGET" ] || remove_guard
+}
+
+# watch T: the supervisor where no service manager looks after it; started once more when it is killed.
+watch() {
+  trap '' HUP
+  sh "$1/run.sh" supervise "$1"
+  if [ $? -gt 128 ]; then sh "$1/run.sh" supervise "$1"; fi
 }
 
 # recover T: an armed or decided transaction that nobody looks after any more, brought to its end. Only for who took

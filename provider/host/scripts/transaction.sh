@@ -233,17 +233,17 @@ stage_copy() {
 start_supervisor() {
   who_we_are
   if [ "$OUR_UID" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
-    systemd-run --quiet --collect --unit="pulumi-ssh-keepalive-$TXID" /bin/sh "$T/run.sh" supervise "$T" \
-      </dev/null >"$T/start" 2>&1 || {
+    systemd-run --quiet --collect --unit="pulumi-ssh-keepalive-$TXID" -p Restart=on-abnormal \
+      /bin/sh "$T/run.sh" supervise "$T" </dev/null >"$T/start" 2>&1 || {
       WHY="systemd-run: $(head -c 300 "$T/start")"
       return 1
     }
   elif command -v setsid >/dev/null 2>&1; then
-    setsid sh "$T/run.sh" supervise "$T" </dev/null >/dev/null 2>&1 &
+    setsid sh "$T/run.sh" watch "$T" </dev/null >/dev/null 2>&1 &
   else
     (
       trap '' HUP
-      sh "$T/run.sh" supervise "$T" </dev/null >/dev/null 2>&1 &
+      sh "$T/run.sh" watch "$T" </dev/null >/dev/null 2>&1 &
     )
   fi
   now

@@ -1,261 +1,185 @@
 /**
  * Bad days on real hosts. Each ends with a host that lets one in, with old or new settings whole, nothing left behind,
- * and an error that names host, step, reason and remedy.
+ * and an error that names host, step, reason and remedy. Those in which something is killed: interrupted.test.ts.
  */
+import { setTimeout as pause } from "node:timers/promises";
 import { describeLab } from "./support/available";
-import { LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
+import {
+  at,
+  atRest,
+  type BadDay,
+  CONFIRM,
+  daysOf,
+  expectFailure,
+  expectUnharmed,
+  expectWhole,
+  expectWorks,
+  MOMENTS,
+  OLD,
+  ours,
+  program,
+  SLACK,
+} from "./support/badDay";
+import { type HostOptions, LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
 import { ACCOUNTS } from "./support/images";
-import { type Resource, resource } from "./support/resource";
+import { resource } from "./support/resource";
 import { run, until } from "./support/run";
+import { defineStories } from "./support/stories";
 
 const MINUTES = 60_000;
-const START = "ClientAliveInterval 7\n";
-const DROPIN = "/etc/ssh/sshd_config.d/50-before.conf";
-/** Conditions on the host: the supervisor waits to install; the new bytes are there; the daemon has read them. */
-const ARMED = "grep -qs ^ready /var/lib/pulumi-ssh-keepalive/*/lock/status";
-const INSTALLED = "grep -q 'ClientAliveInterval 60' /etc/ssh/sshd_config.d/*";
-const ACTIVATED = "grep -qs ^activated /var/lib/pulumi-ssh-keepalive/*/lock/status";
+const BROKEN = "/etc/ssh/sshd_config.d/00-broken.conf";
+const DROPINS = "/etc/ssh/sshd_config.d";
 
-describeLab("faults", () => {
-  let lab: Lab;
-  const hosts: Record<string, LabHost> = {};
-  const hostOf = (name: string): LabHost => {
-    const host = hosts[name];
-    if (host === undefined) throw new Error(`no host ${name}`);
-    return host;
-  };
-  beforeAll(async () => {
-    lab = await startLab();
-    const files = { [DROPIN]: START };
-    const prepare = "systemctl disable ssh.service; systemctl enable ssh.socket";
-    for (const host of await Promise.all([
-      lab.host({ image: "bullseye", name: "bullseye", files }),
-      lab.host({ image: "bookworm", name: "bookworm", files }),
-      lab.host({ image: "trixie", name: "trixie", files }),
-      lab.host({ image: "bookworm", name: "socket", files, prepare }),
-      lab.host({ image: "shells", name: "shells", files }),
-    ])) {
-      hosts[host.name] = host;
-    }
-  }, LAB_TIMEOUT);
-  afterAll(() => lab?.end(), MINUTES);
-  // What a failed test left must not fail the others.
-  afterEach(async () => {
-    for (const host of Object.values(hosts)) {
-      await host.sh(`
-        ip link set eth0 up
-        for at in /etc/ssh/sshd_config.d /etc/ssh /var/lib/pulumi-ssh-keepalive; do
-          if mountpoint -q $at; then umount $at; fi
-        done
-        cd /etc/ssh/sshd_config.d && ls | grep -v '^50-before' | xargs -r rm -f
-        rm -rf /etc/systemd/system/ssh.service.d /etc/sudoers.d/zz /etc/systemd/logind.conf.d
-        systemctl daemon-reload
-        if systemctl is-active -q ssh.socket; then systemctl try-restart ssh; else systemctl reload-or-restart ssh; fi`);
-    }
-  }, MINUTES);
+const HOSTS: readonly HostOptions[] = [
+  { image: "bullseye", name: "bullseye" },
+  { image: "bookworm", name: "bookworm" },
+  { image: "trixie", name: "trixie" },
+  {
+    image: "bookworm",
+    name: "socket",
+    prepare: "systemctl disable ssh.service; systemctl enable ssh.socket",
+  },
+  { image: "shells", name: "shells" },
+];
 
-  const program = (host: LabHost, more: Readonly<Record<string, unknown>> = {}) => ({
-    hosts: { h: { ...host.connection(), perDialTimeout: 4 } },
-    server: { clientAliveInterval: 60 },
-    confirmTimeout: 12,
-    ...more,
-  });
-  const ours = (host: LabHost, more: Readonly<Record<string, unknown>> = {}): Resource => resource(program(host, more));
+/** Writes a file that sshd reads and has the daemon read it, as an administrator would. */
+async function loaded(host: LabHost, path: string, contents: string): Promise<void> {
+  await host.write(path, contents);
+  await reloaded(host);
+}
 
-  /** As it was before, daemon included, and free of leftovers; one gets in, and the next up and destroy work. */
-  const unharmed = async (host: LabHost, before: ReturnType<LabHost["snapshot"]>) => {
-    expect((await host.ssh("true")).code).toBe(0);
-    expect(host.snapshot()).toEqual(before);
-    expect(await host.leftovers()).toEqual([]);
-    const next = ours(host);
-    await next.upOrThrow();
-    expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
-    await next.destroy();
-    expect(host.snapshot()).toEqual(before);
-    expect(await host.leftovers()).toEqual([]);
-  };
+/** A reload, and its end: sshd writes its PidFile when it listens again. */
+async function reloaded(host: LabHost): Promise<void> {
+  // In a second of its own: times of files are compared.
+  await host.must("sleep 1.1; rm -f /run/sshd.pid; systemctl reload ssh");
+  await until(async () => (await host.sh("[ -s /run/sshd.pid ]")).code === 0, "the reload");
+}
 
-  test.each([
-    { moment: "before the installation", condition: ARMED, host: "bullseye" },
-    { moment: "after the installation", condition: INSTALLED, host: "bookworm" },
-    { moment: "after the activation", condition: ACTIVATED, host: "trixie" },
-  ])(
-    "a connection cut $moment ends with the old settings",
-    async ({ condition, host: name }) => {
-      const host = hostOf(name);
-      const before = host.snapshot();
-      const cut = host.when(condition, "ip link set eth0 down");
-      const up = ours(host).up();
-      await cut;
-      const start = performance.now();
-      await until(
-        async () => (await host.sh(`[ ! -d /var/lib/pulumi-ssh-keepalive/*/lock ] && ! ${INSTALLED}`)).code === 0,
-        "the old settings",
-        40_000,
-      );
-      // Timely: within confirmTimeout and a little.
-      expect((performance.now() - start) / 1000).toBeLessThan(15);
-      await host.must("ip link set eth0 up");
-      expect(await up).toEqual([
-        expect.stringMatching(/^h: \[\w+\] \w+: .* \(.*(old settings|nothing was changed).*\)\. [A-Z]/),
-      ]);
-      await unharmed(host, before);
-    },
-    3 * MINUTES,
+/** The network is gone at a moment; the change that hung then goes away in time. */
+const cutAt = (moment: keyof typeof MOMENTS) => async (host: LabHost, before: ReturnType<LabHost["snapshot"]>) => {
+  const { ended } = await at(host, moment, "ip link set eth0 down", () => ours(host).up());
+  const start = performance.now();
+  await atRest(host);
+  // Timely: within confirmTimeout, and what a busy machine adds.
+  expect((performance.now() - start) / 1000).toBeLessThan(CONFIRM + SLACK);
+  await host.must("ip link set eth0 up");
+  expectFailure(await ended, "\\w+", "arm|verify|install|confirm", OLD);
+  await expectUnharmed(host, before);
+};
+
+/** Someone's file, valid by itself or not, that a reload would die of. */
+const brokenByOthers = async (host: LabHost, before: ReturnType<LabHost["snapshot"]>) => {
+  const pid = await host.must("cat /run/sshd.pid");
+  const { ended } = await at(host, "ready", `echo Nonsense >${BROKEN}`, () => ours(host).up());
+  expectFailure(await ended, "[\\w-]+", "install|activate", new RegExp(BROKEN));
+  expect(await host.must("cat /run/sshd.pid")).toBe(pid);
+  expect((await host.ssh("true")).code).toBe(0);
+  // Theirs stays, and is named by the next look.
+  expect((await ours(host).preview()).h).toContainEqual(
+    expect.stringMatching(/^\[config-broken\] .*00-broken\.conf.*Nonsense/),
   );
+  await host.must(`rm ${BROKEN}`);
+  await reloaded(host);
+  await expectUnharmed(host, before);
+};
 
-  test(
-    "a reload that fails leaves the old settings and a daemon that was never told",
-    async () => {
-      const host = hostOf("bookworm");
-      await host.write(
-        "/etc/systemd/system/ssh.service.d/fails.conf",
-        "[Service]\nExecReload=\nExecReload=/bin/false\n",
-      );
+const DAYS: readonly BadDay[] = [
+  // Connections.
+  { on: "trixie", name: "a connection cut in the middle of a script", run: cutAt("judging") },
+  { on: "bullseye", name: "a connection cut before the installation", run: cutAt("ready") },
+  { on: "socket", name: "a connection cut after the installation", run: cutAt("installed") },
+  { on: "bookworm", name: "a connection cut after the activation, before the confirmation", run: cutAt("activated") },
+
+  // The daemon.
+  {
+    on: "bookworm",
+    name: "a reload that fails leaves a daemon that was never told",
+    run: async (host, before) => {
+      const drop = "/etc/systemd/system/ssh.service.d/fails.conf";
+      await host.write(drop, "[Service]\nExecReload=\nExecReload=/bin/false\n");
       await host.must("systemctl daemon-reload");
-      const before = host.snapshot();
-      const start = performance.now();
-      expect(await ours(host).up()).toEqual([
-        expect.stringMatching(/^h: \[activate\] activate: .*reload failed.*old settings are back/),
-      ]);
-      expect((performance.now() - start) / 1000).toBeLessThan(15);
+      expectFailure(await ours(host).up(), "activate", "activate", /reload failed.*old settings are back/);
       expect((await host.ssh("true")).code).toBe(0);
-      expect(host.snapshot()).toEqual(before);
-      expect(await host.leftovers()).toEqual([]);
       await host.must("rm -r /etc/systemd/system/ssh.service.d && systemctl daemon-reload");
+      await expectUnharmed(host, before);
     },
-    2 * MINUTES,
-  );
-
-  test(
-    "an sshd that dies after the reload is brought back with the old settings",
-    async () => {
-      const host = hostOf("trixie");
+  },
+  {
+    on: "trixie",
+    name: "an sshd that dies after the reload is brought back with the old settings",
+    run: async (host, before) => {
       await host.write("/etc/systemd/system/ssh.service.d/dies.conf", "[Service]\nRestart=no\n");
       await host.must("systemctl daemon-reload");
-      const before = host.snapshot();
-      const killed = host.when(ACTIVATED, 'kill -KILL "$(cat /run/sshd.pid)"');
-      const up = ours(host).up();
-      await killed;
-      expect(await up).toEqual([expect.stringMatching(/^h: \[\w+\] verify: .*old settings are back in force/)]);
+      const { ended } = await at(
+        host,
+        "activated",
+        'read -r pid </run/sshd.pid; kill -KILL "$pid"; while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done',
+        () => ours(host).up(),
+      );
+      expectFailure(await ended, "\\w+", "verify", /old settings are back in force/);
       expect((await host.must("systemctl is-active ssh")).trim()).toBe("active");
       await host.must("rm -r /etc/systemd/system/ssh.service.d && systemctl daemon-reload");
-      delete (before as Record<string, string>)["/etc/systemd/system/ssh.service.d"];
-      delete (before as Record<string, string>)["/etc/systemd/system/ssh.service.d/dies.conf"];
-      await unharmed(host, before);
+      await expectUnharmed(host, before);
     },
-    3 * MINUTES,
-  );
-
-  test.each(["bullseye", "bookworm", "trixie"])(
-    "someone's drop-in that breaks the files just before the reload does not end sshd of %s",
-    async (name) => {
-      const host = hostOf(name);
-      const before = host.snapshot();
-      const pid = await host.must("cat /run/sshd.pid");
-      const broken = "/etc/ssh/sshd_config.d/00-broken.conf";
-      const written = host.when(ARMED, `echo Nonsense >${broken}`);
-      const up = ours(host).up();
-      await written;
-      expect(await up).toEqual([expect.stringMatching(new RegExp(`^h: \\[[\\w-]+\\] \\w+: .*${broken}`))]);
-      expect(await host.must("cat /run/sshd.pid")).toBe(pid);
+  },
+  {
+    on: "bookworm",
+    name: "an ssh.service that someone has masked is left as it is",
+    run: async (host, before) => {
+      await host.must("systemctl mask --runtime ssh.service");
+      expectFailure(await ours(host).up(), "[\\w-]+", "\\w+", /mask/);
       expect((await host.ssh("true")).code).toBe(0);
-      // Theirs stays, and is named by the next look.
-      expect((await ours(host).preview()).h).toContainEqual(
-        expect.stringMatching(/^\[config-broken\] .*00-broken\.conf.*Nonsense/),
-      );
-      await host.must(`rm ${broken}`);
-      // A reload closes the listener for a moment.
-      await host.must("systemctl reload ssh; sleep 1.1");
-      await unharmed(host, before);
+      await host.must("systemctl unmask --runtime ssh.service");
+      await expectUnharmed(host, before);
     },
-    2 * MINUTES,
-  );
-
-  test(
-    "someone's edit that waits for a reload is not put in force",
-    async () => {
-      const host = hostOf("bookworm");
-      const waiting = "/etc/ssh/sshd_config.d/10-waiting.conf";
-      await host.must("sleep 1.1");
-      await host.write(waiting, "AllowUsers alice\n");
-      const before = host.snapshot();
-      const fleet = ours(host);
-      expect((await fleet.preview()).h).toContainEqual(
-        expect.stringMatching(/^\[foreign-edit\] plan: .*10-waiting\.conf/),
-      );
-      expect(await fleet.up()).toEqual([
-        expect.stringMatching(/^h: \[foreign-edit\] plan: .*10-waiting\.conf.*reload/),
-      ]);
-      expect(host.snapshot()).toEqual(before);
-      expect((await host.ssh("true")).code).toBe(0);
-      await host.must(`rm ${waiting} && systemctl reload ssh`);
+  },
+  {
+    on: "bullseye",
+    name: "a daemon whose command line sets the option is refused by name",
+    run: async (host, before) => {
+      await host.must("echo 'SSHD_OPTS=\"-o ClientAliveInterval=7\"' >/etc/default/ssh; systemctl restart ssh");
+      try {
+        expectFailure(await ours(host).up(), "daemon", "plan", /-o ClientAliveInterval=7|command line/);
+        expect(host.snapshot()).toEqual(before);
+      } finally {
+        await host.must("echo SSHD_OPTS= >/etc/default/ssh; systemctl restart ssh");
+      }
+      await expectUnharmed(host, before);
     },
-    MINUTES,
-  );
-
-  test(
-    "a full disk leaves the old bytes, whether the state or the configuration is on it",
-    async () => {
-      const host = hostOf("trixie");
-      const before = host.snapshot();
+  },
+  {
+    on: "bullseye",
+    name: "of two daemons the one that is logged in to is changed",
+    run: async (host, before) => {
+      const other = "/etc/ssh/other_config";
       await host.must(`
-        mkdir -p /var/lib/pulumi-ssh-keepalive
-        mount -t tmpfs -o size=32k tmpfs /var/lib/pulumi-ssh-keepalive
-        head -c 100000 /dev/zero >/var/lib/pulumi-ssh-keepalive/fill 2>/dev/null || :`);
-      expect(await ours(host).up()).toEqual([expect.stringMatching(/^h: \[not-writable\] arm: .*nothing was changed/)]);
-      await host.must("umount /var/lib/pulumi-ssh-keepalive");
-      expect(host.snapshot()).toEqual(before);
-
-      await host.must(`
-        cp -a /etc/ssh/sshd_config.d /root/before
-        mount -t tmpfs -o mode=755,size=32k tmpfs /etc/ssh/sshd_config.d
-        cp -a /root/before/. /etc/ssh/sshd_config.d
-        head -c 100000 /dev/zero >/etc/ssh/sshd_config.d/fill 2>/dev/null || :
-        systemctl reload ssh; sleep 1.1`);
-      const full = host.snapshot();
-      expect(await ours(host).up()).toEqual([
-        expect.stringMatching(
-          /^h: \[[\w-]+\] \w+: .*(disk full|cannot write|room).*(nothing was changed|old settings)/,
-        ),
-      ]);
-      expect(host.snapshot()).toEqual(full);
-      expect(await host.leftovers()).toEqual([]);
-      await host.must("umount /etc/ssh/sshd_config.d; rm -r /root/before; systemctl reload ssh; sleep 1.1");
-      await unharmed(host, before);
+        printf '%s\\n' 'Port 2222' 'PidFile /run/other.pid' 'ClientAliveInterval 9' >${other}
+        sleep 1.1; /usr/sbin/sshd -f ${other}`);
+      try {
+        const second = { ...host.connection(), port: 2222 };
+        const fleet = resource(program(host, { hosts: { h: second } }));
+        expect((await fleet.preview()).h?.[0]).toContain(`ClientAliveInterval 9, wanted 60 (set by ${other}:3)`);
+        await fleet.upOrThrow();
+        expect(await host.read(other)).toContain("ClientAliveInterval 60\n");
+        expect(await fleet.preview()).toEqual({});
+        await fleet.destroy();
+      } finally {
+        await host.must(`kill "$(cat /run/other.pid)"; rm ${other}`);
+      }
+      await expectUnharmed(host, before);
     },
-    2 * MINUTES,
-  );
-
-  test(
-    "a read-only file system is refused before anything is done",
-    async () => {
-      const host = hostOf("bullseye");
-      const before = host.snapshot();
-      await host.must("mount --bind /etc/ssh /etc/ssh && mount -o remount,bind,ro /etc/ssh");
-      const fleet = ours(host);
-      expect((await fleet.preview()).h).toContainEqual(
-        expect.stringMatching(/^\[not-writable\] plan: .*sshd_config\.d/),
-      );
-      expect(await fleet.up()).toEqual([expect.stringMatching(/^h: \[not-writable\] plan: /)]);
-      await host.must("umount /etc/ssh");
-      await unharmed(host, before);
-    },
-    2 * MINUTES,
-  );
-
-  test(
-    "a socket unit that systemd has given up on is brought back by the revert",
-    async () => {
-      const host = hostOf("socket");
+  },
+  {
+    on: "socket",
+    name: "a socket unit that systemd has given up on is brought back by the revert",
+    run: async (host, before) => {
       await host.ssh("true");
-      const before = host.snapshot();
       // Someone breaks the files and stops the daemon; connections then end the socket; then they repair the files.
-      const broken = "/etc/ssh/sshd_config.d/00-broken.conf";
-      const spoilt = host.when(
-        ACTIVATED,
+      const { ended } = await at(
+        host,
+        "activated",
         `
-        echo Nonsense >${broken}
+        echo Nonsense >${BROKEN}
         systemctl stop ssh.service
         tries=0
         while systemctl is-active --quiet ssh.socket && [ $tries -lt 50 ]; do
@@ -264,123 +188,149 @@ describeLab("faults", () => {
           sleep 0.05
         done
         systemctl is-active ssh.socket || :
-        rm ${broken}`,
+        rm ${BROKEN}`,
+        () => ours(host).up(),
       );
-      const up = ours(host).up();
-      await spoilt;
-      expect(await up).toEqual([expect.stringMatching(/^h: \[\w+\] verify: .*old settings are back in force/)]);
+      expectFailure(await ended, "\\w+", "verify", /old settings are back in force/);
       expect((await host.must("systemctl is-active ssh.socket")).trim()).toBe("active");
-      await unharmed(host, before);
+      await expectUnharmed(host, before);
     },
-    3 * MINUTES,
-  );
+  },
 
-  test(
-    "sudo that asks, refuses, lectures or wants a terminal",
-    async () => {
-      const host = hostOf("bookworm");
-      const before = host.snapshot();
-      const as = (user: string, become: object) =>
-        resource({ ...program(host), hosts: { h: host.connection(user) }, become });
-      const refusal = (pattern: RegExp) => [expect.stringMatching(pattern)];
-      expect(await as("anna", {}).up()).toEqual(refusal(/^h: \[sudo\] connect: .*password.*\. [A-Z]/));
-      expect(await as("anna", { password: "wrong" }).up()).toEqual(
-        refusal(/^h: \[sudo\] connect: .*password.*\. [A-Z]/),
-      );
-      expect(await as("bob", { password: "wrong" }).up()).toEqual(refusal(/^h: \[sudo\] connect: .*\. [A-Z]/));
-      await host.must("echo 'Defaults requiretty' >/etc/sudoers.d/zz");
-      expect(await as("deploy", {}).up()).toEqual(refusal(/^h: \[sudo\] connect: .*(requiretty|tty).*\. [A-Z]/));
-      expect(host.snapshot()).toEqual(before);
-      await host.must("echo 'Defaults lecture=always' >/etc/sudoers.d/zz");
-      const lectured = as("anna", { password: ACCOUNTS.anna.password });
-      await lectured.upOrThrow();
-      await lectured.destroy();
-      await host.must("rm /etc/sudoers.d/zz");
-      expect(host.snapshot()).toEqual(before);
-      expect(await host.leftovers()).toEqual([]);
-    },
-    3 * MINUTES,
-  );
-
-  test(
-    "login shells that are not POSIX and login files that talk",
-    async () => {
-      const host = hostOf("shells");
-      const before = host.snapshot();
-      await host.must(`
-        mkdir -p ~deploy/.config/fish && echo 'echo welcome; printf "\\033[31mred\\n"' >~deploy/.config/fish/config.fish
-        echo 'echo welcome' >~anna/.cshrc; chown -R deploy: ~deploy; chown -R anna: ~anna`);
-      for (const [user, become] of [
-        ["deploy", {}],
-        ["anna", { password: ACCOUNTS.anna.password }],
-      ] as const) {
-        const fleet = resource({ ...program(host), hosts: { h: host.connection(user) }, become });
-        await fleet.upOrThrow();
-        expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
-        expect(await fleet.preview()).toEqual({});
-        await fleet.destroy();
-        expect(host.snapshot()).toEqual(before);
-      }
-      expect(await host.leftovers()).toEqual([]);
-    },
-    2 * MINUTES,
-  );
-
-  test(
-    "a host that allows one session on a connection and ends a user's processes at logout",
-    async () => {
-      const host = hostOf("trixie");
-      const before = host.snapshot();
-      await host.write("/etc/ssh/sshd_config.d/90-one.conf", "MaxSessions 1\n");
-      await host.write("/etc/systemd/logind.conf.d/kill.conf", "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n");
-      await host.must("systemctl restart systemd-logind; systemctl reload ssh; sleep 1.1");
-      const fleet = resource({ ...program(host), hosts: { h: host.connection("deploy") }, become: {} });
+  {
+    on: "socket",
+    name: "a connection that outlived its daemon does not pass for one with a daemon of its own",
+    run: async (host, before) => {
+      const fleet = ours(host);
+      await fleet.preview();
+      await host.must("systemctl reset-failed ssh.service; systemctl restart ssh.service");
+      const daemon = () => host.must("systemctl show -p InvocationID ssh.service");
+      const old = await daemon();
       await fleet.upOrThrow();
-      expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+      expect(await daemon()).not.toBe(old);
+      expect(await expectWhole(host, before)).toBe("new");
       await fleet.destroy();
-      await host.must("rm -r /etc/systemd/logind.conf.d /etc/ssh/sshd_config.d/90-one.conf; systemctl reload ssh");
-      expect(host.snapshot()).toEqual(before);
+      expect(await expectWhole(host, before)).toBe("old");
+    },
+  },
+
+  // Other people.
+  ...["bullseye", "bookworm", "trixie"].map((on) => ({
+    on,
+    name: "someone's drop-in that breaks the files just before the reload does not end sshd",
+    run: brokenByOthers,
+  })),
+  {
+    on: "bookworm",
+    name: "someone's edit that waits for a reload is not put in force",
+    run: async (host, before) => {
+      const waiting = `${DROPINS}/10-waiting.conf`;
+      await host.must("sleep 1.1");
+      await host.write(waiting, "AllowUsers alice\n");
+      const fleet = ours(host);
+      expect((await fleet.preview()).h).toContainEqual(
+        expect.stringMatching(/^\[foreign-edit\] plan: .*10-waiting\.conf/),
+      );
+      expectFailure(await fleet.up(), "foreign-edit", "plan", /10-waiting\.conf.*reload/);
+      expect((await host.ssh("true")).code).toBe(0);
+      await host.must(`rm ${waiting}`);
+      await reloaded(host);
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "bookworm",
+    name: "AllowUsers that someone puts in force in the window refuse the confirmation",
+    run: async (host, before) => {
+      const others = `${DROPINS}/10-others.conf`;
+      // The daemon that refuses them has read the file; whoever stood at the door by then was let in before.
+      const { ended } = await at(host, "activated", `echo 'AllowUsers alice' >${others}; systemctl reload ssh`, () =>
+        ours(host, { confirmTimeout: 20 }).up(),
+      );
+      const failures = await ended;
+      if (failures.length > 0) expectFailure(failures, "auth", "verify", /refused.*the host/);
+      await host.must(`rm ${others}`);
+      await reloaded(host);
+      const [end, next] = [await expectWhole(host, before), ours(host)];
+      expect(end).toBe(failures.length > 0 ? "old" : "new");
+      await next.upOrThrow();
+      await next.destroy();
+      expect(await expectWhole(host, before)).toBe("old");
+    },
+  },
+  {
+    on: "bookworm",
+    name: "a firewall that refuses new logins while the old connection lives",
+    run: async (host, before) => {
+      // nft works in the host's network, from here.
+      const nft = (rules: string) =>
+        run("nsenter", ["-t", String(host.holder), "-n", "nft", "-f", "-"], { input: rules });
+      const idle = host.idleSession();
+      await idle.ready;
+      const rules = `
+        table inet lab {
+          chain closed {
+            type filter hook input priority 0;
+            tcp dport 22 tcp flags & (syn|ack) == syn drop
+          }
+        }
+      `;
+      const shut = async () => expect(await nft(rules)).toMatchObject({ code: 0 });
+      const { ended } = await at(host, "installed", shut, () => ours(host).up());
+      await atRest(host);
+      expect(await idle.answers()).toBe(true);
+      idle.end();
+      expect((await nft("delete table inet lab")).code).toBe(0);
+      expectFailure(await ended, "unreachable", "verify", /timed out.*(old settings|by itself)/);
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "trixie",
+    name: "a restart of sshd and a daemon-reload by someone else in the window do no harm",
+    run: async (host, before) => {
+      const fleet = ours(host);
+      const { ended } = await at(host, "activated", "systemctl daemon-reload; systemctl restart ssh", () => fleet.up());
+      expect(await ended).toEqual([]);
+      expect(await expectWhole(host, before)).toBe("new");
+      expect(await fleet.preview()).toEqual({});
+      await fleet.destroy();
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "trixie",
+    name: "a file that someone changes while its change is unconfirmed stays theirs",
+    run: async (host, before) => {
+      const theirs = "/etc/ssh/sshd_config.d/00-pulumi-ssh-keepalive.conf";
+      const { ended } = await at(host, "activated", `echo 'ClientAliveInterval 33' >${theirs}`, () => ours(host).up());
+      expectFailure(await ended, "verify", "verify", /left alone: \S*00-pulumi-ssh-keepalive\.conf/);
+      expect(await host.read(theirs)).toBe("ClientAliveInterval 33\n");
+      expect((await host.ssh("true")).code).toBe(0);
       expect(await host.leftovers()).toEqual([]);
+      await host.must(`rm ${theirs}`);
+      await reloaded(host);
+      await expectUnharmed(host, before);
     },
-    2 * MINUTES,
-  );
-
-  test(
-    "a host that punishes failed logins is reported, not hammered",
-    async () => {
-      const host = hostOf("trixie");
-      const before = host.snapshot();
-      const penalties = "/etc/ssh/sshd_config.d/20-penalties.conf";
-      await host.write(penalties, "PerSourcePenalties authfail:8s noauth:8s min:2s\n");
-      await host.must("systemctl reload ssh; sleep 1.1");
-      for (let n = 0; n < 3; n++) {
-        const args = ["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"];
-        const options = ["-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes", "-i", "/dev/null"];
-        await run("ssh", [...args, ...options, `root@${host.address}`, "true"]);
-      }
-      const attempts = async () =>
-        Number(
-          (
-            await host.must("journalctl --no-pager -u ssh | grep -c 'Not allowed at this time\\|drop connection' || :")
-          ).trim(),
-        );
-      const pending = (await ours(host).preview()).h;
-      expect(pending).toEqual([
-        expect.stringMatching(/^\[unreachable\] connect: .*(Not allowed at this time|penal|reset|closed)/i),
-      ]);
-      expect(await attempts()).toBeLessThan(12);
-      await until(async () => (await host.ssh("true")).code === 0, "the end of the penalty", 60_000);
-      await host.must(`rm ${penalties} && systemctl reload ssh; sleep 1.1`);
-      await unharmed(host, before);
+  },
+  {
+    on: "bullseye",
+    name: "state that someone removes in the middle is said, and the next run settles it",
+    run: async (host, before) => {
+      const { ended } = await at(host, "activated", "rm -rf /var/lib/pulumi-ssh-keepalive", () => ours(host).up());
+      expectFailure(await ended, "verify", "verify", /state .* gone/);
+      // The files are ours and whole; nobody knows whose they were before, so the next run leaves them when it goes.
+      expect(await expectWhole(host, before)).toBe("new");
+      const next = ours(host);
+      await next.upOrThrow();
+      await next.destroy();
+      expect(await expectWhole(host, before)).toBe("new");
     },
-    3 * MINUTES,
-  );
-
-  test(
-    "two ups at once: one after the other, and the last word is whole",
-    async () => {
-      const host = hostOf("bookworm");
-      const before = host.snapshot();
+  },
+  {
+    on: "bookworm",
+    name: "two ups at once: one after the other, and the last word is whole",
+    run: async (host, before) => {
       const one = ours(host, { server: { clientAliveInterval: 61 } });
       const two = ours(host, { server: { clientAliveInterval: 62 }, hosts: { other: host.connection() } });
       const failures = (await Promise.all([one.up(), two.up()])).flat();
@@ -394,8 +344,268 @@ describeLab("faults", () => {
       await two.upOrThrow();
       await two.destroy();
       await one.destroy();
+      expect(await expectWhole(host, before)).toBe("old");
+    },
+  },
+
+  // Disks and files.
+  {
+    on: "trixie",
+    name: "a full disk leaves the old bytes, whether state, configuration or runtime files are on it",
+    run: async (host, before) => {
+      const state = "/var/lib/pulumi-ssh-keepalive";
+      await host.must(`
+        mkdir -p ${state}
+        mount -t tmpfs -o size=32k tmpfs ${state}
+        head -c 100000 /dev/zero >${state}/fill 2>/dev/null || :`);
+      expectFailure(await ours(host).up(), "not-writable", "arm", /nothing was changed/);
+      await host.must(`umount ${state}`);
+      expect(host.snapshot()).toEqual(before);
+
+      await host.must(`
+        cp -a ${DROPINS} /root/before
+        mount -t tmpfs -o mode=755,size=32k tmpfs ${DROPINS}
+        cp -a /root/before/. ${DROPINS}
+        head -c 100000 /dev/zero >${DROPINS}/fill 2>/dev/null || :`);
+      await reloaded(host);
+      const full = host.snapshot();
+      expectFailure(
+        await ours(host).up(),
+        "[\\w-]+",
+        "\\w+",
+        /(disk full|cannot write|room).*(nothing was changed|old settings)/,
+      );
+      expect(host.snapshot()).toEqual(full);
+      expect(await host.leftovers()).toEqual([]);
+      await host.must(`umount ${DROPINS}; rm -r /root/before`);
+      await reloaded(host);
+
+      // /run and /tmp: systemd, sshd and PAM write there.
+      await host.must(`
+        mount -t tmpfs -o size=4k tmpfs /tmp
+        used=$(df -k --output=used /run | tail -n 1)
+        mount -o remount,size=$((used + 64))k /run
+        head -c 1000000 /dev/zero >/run/fill 2>/dev/null || :`);
+      const failures = await ours(host).up();
+      if (failures.length > 0) expectFailure(failures, "[\\w-]+", "\\w+", OLD);
+      await host.must("rm /run/fill; mount -o remount,size=64m /run; umount /tmp");
+      expect(await expectWhole(host, before)).toBe(failures.length > 0 ? "old" : "new");
+      await expectWorks(host, before);
+    },
+  },
+  {
+    on: "bullseye",
+    name: "a read-only file system is refused before anything is done",
+    run: async (host, before) => {
+      await host.must("mount --bind /etc/ssh /etc/ssh && mount -o remount,bind,ro /etc/ssh");
+      const fleet = ours(host);
+      expect((await fleet.preview()).h).toContainEqual(
+        expect.stringMatching(/^\[not-writable\] plan: .*sshd_config\.d/),
+      );
+      expectFailure(await fleet.up(), "not-writable", "plan", /sshd_config\.d/);
+      await host.must("umount /etc/ssh");
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "bullseye",
+    name: "immutable files and folders (chattr +i) are refused before anything is done",
+    run: async (host, before) => {
+      const flagged = await host.sh(`chattr +i ${DROPINS} && lsattr -d ${DROPINS}`);
+      // Not every file system under the lab knows the flag.
+      if (flagged.code !== 0) return;
+      try {
+        expectFailure(await ours(host).up(), "not-writable", "plan", /immutable|sshd_config\.d/);
+      } finally {
+        await host.must(`chattr -i ${DROPINS}`);
+      }
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "bullseye",
+    name: "a main file that is a link stays one",
+    run: async (host, before) => {
+      await host.must("mv /etc/ssh/sshd_config /srv/sshd_config && ln -s /srv/sshd_config /etc/ssh/sshd_config");
+      await reloaded(host);
+      try {
+        const old = await host.read("/srv/sshd_config");
+        const fleet = ours(host, { server: { clientAliveInterval: 60, placement: "main" } });
+        await fleet.upOrThrow();
+        expect(await host.must("readlink /etc/ssh/sshd_config")).toBe("/srv/sshd_config\n");
+        expect(await host.read("/srv/sshd_config")).not.toBe(old);
+        await fleet.destroy();
+        expect(await host.read("/srv/sshd_config")).toBe(old);
+      } finally {
+        await host.must("rm /etc/ssh/sshd_config && mv /srv/sshd_config /etc/ssh/sshd_config");
+        await reloaded(host);
+      }
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "socket",
+    name: "an install so slow that its own time runs out is undone, and never put in force",
+    run: async (host, before) => {
+      // Each flush takes six seconds.
+      await host.must("echo 'sleep 6; false' >/run/lab-hold");
+      const daemon = await host.must("systemctl show -p InvocationID ssh.service");
+      expectFailure(await ours(host, { confirmTimeout: 10 }).up(), "\\w+", "install|confirm|verify", OLD);
+      await host.must("rm /run/lab-hold");
+      expect(await host.must("systemctl show -p InvocationID ssh.service")).toBe(daemon);
+      await expectUnharmed(host, before);
+    },
+  },
+
+  // Ways in that are hard.
+  {
+    on: "bookworm",
+    name: "sudo that asks, refuses, lectures or wants a terminal",
+    run: async (host, before) => {
+      const as = (user: string, become: object) =>
+        resource(program(host, { hosts: { h: host.connection(user) }, become }));
+      expectFailure(await as("anna", {}).up(), "sudo", "connect", /password/);
+      expectFailure(await as("anna", { password: "wrong" }).up(), "sudo", "connect", /password/);
+      expectFailure(await as("bob", { password: "wrong" }).up(), "sudo", "connect", /./);
+      await host.must("echo 'Defaults requiretty' >/etc/sudoers.d/zz");
+      expectFailure(await as("deploy", {}).up(), "sudo", "connect", /requiretty|tty/);
+      expect(host.snapshot()).toEqual(before);
+      await host.must("echo 'Defaults lecture=always' >/etc/sudoers.d/zz");
+      const lectured = as("anna", { password: ACCOUNTS.anna.password });
+      await lectured.upOrThrow();
+      await lectured.destroy();
+      await host.must("rm /etc/sudoers.d/zz");
+      expect(await expectWhole(host, before)).toBe("old");
+    },
+  },
+  {
+    on: "shells",
+    name: "login shells that are not POSIX and login files that talk",
+    run: async (host, before) => {
+      await host.must(`
+        mkdir -p ~deploy/.config/fish && echo 'echo welcome; printf "\\033[31mred\\n"' >~deploy/.config/fish/config.fish
+        echo 'echo welcome' >~anna/.cshrc; chown -R deploy: ~deploy; chown -R anna: ~anna`);
+      for (const [user, become] of [
+        ["deploy", {}],
+        ["anna", { password: ACCOUNTS.anna.password }],
+      ] as const) {
+        const fleet = resource(program(host, { hosts: { h: host.connection(user) }, become }));
+        await fleet.upOrThrow();
+        expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+        expect(await fleet.preview()).toEqual({});
+        await fleet.destroy();
+        expect(host.snapshot()).toEqual(before);
+      }
+      expect(await host.leftovers()).toEqual([]);
+    },
+  },
+  {
+    on: "shells",
+    name: "a login shell that hangs ends within the time limits",
+    run: async (host, before) => {
+      await host.must("printf '#!/bin/sh\\nexec sleep 300\\n' >/usr/local/bin/hangs; chmod 755 /usr/local/bin/hangs");
+      await host.must("usermod -s /usr/local/bin/hangs bob");
+      const start = performance.now();
+      const fleet = resource(program(host, { hosts: { h: { ...host.connection("bob"), perDialTimeout: 4 } } }));
+      expectFailure(await fleet.up(), "timeout", "connect", /did not come to a shell in time/);
+      expect((performance.now() - start) / 1000).toBeLessThan(4 + 25 + SLACK);
       expect(host.snapshot()).toEqual(before);
     },
-    3 * MINUTES,
+  },
+  {
+    on: "shells",
+    name: "new logins that hang after the change lead back to the old settings",
+    run: async (host, before) => {
+      await host.must(`echo '${MOMENTS.activated}' >/run/lab-hold`);
+      const failures = await ours(host).up();
+      await host.must("rm -f /run/lab-hold");
+      expectFailure(failures, "\\w+", "verify|confirm", OLD);
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "shells",
+    name: "logins that take seconds are waited for",
+    run: async (host, before) => {
+      await host.write("/root/.ssh/rc", "sleep 3\n");
+      try {
+        const slow = ours(host, { confirmTimeout: 30 });
+        await slow.upOrThrow();
+        await slow.destroy();
+      } finally {
+        await host.must("rm /root/.ssh/rc");
+      }
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "trixie",
+    name: "a host that allows one session on a connection and ends a user's processes at logout",
+    run: async (host, before) => {
+      await loaded(host, `${DROPINS}/90-one.conf`, "MaxSessions 1\n");
+      await host.write("/etc/systemd/logind.conf.d/kill.conf", "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n");
+      await host.must("systemctl restart systemd-logind");
+      const fleet = resource(program(host, { hosts: { h: host.connection("deploy") }, become: {} }));
+      await fleet.upOrThrow();
+      expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+      await fleet.destroy();
+      await host.must(`rm -r /etc/systemd/logind.conf.d ${DROPINS}/90-one.conf; systemctl restart systemd-logind`);
+      await reloaded(host);
+      expect(await expectWhole(host, before)).toBe("old");
+    },
+  },
+  {
+    on: "trixie",
+    name: "a host that punishes failed logins is reported, not hammered",
+    run: async (host, before) => {
+      const penalties = `${DROPINS}/20-penalties.conf`;
+      await loaded(host, penalties, "PerSourcePenalties authfail:60s noauth:60s min:2s max:60s\n");
+      const failing = ["-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"];
+      failing.push("-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes", "-i", "/dev/null");
+      await until(async () => {
+        const { stderr } = await run("ssh", [...failing, `root@${host.address}`, "true"]);
+        return !stderr.includes("Permission denied");
+      }, "a penalty");
+      const refused = async () =>
+        Number((await host.must("journalctl --no-pager -u ssh | grep -c 'drop connection.*penalty' || :")).trim());
+      const before_ = await refused();
+      // By another connection than the one that is kept open for a while.
+      const anew = ours(host, { hosts: { h: { ...host.connection(), perDialTimeout: 5 } } });
+      expect((await anew.preview()).h).toEqual([
+        expect.stringMatching(/^\[\w+\] connect: .*(PerSourcePenalties|closed before the login).*\. [A-Z]/),
+      ]);
+      await pause(1000);
+      expect((await refused()) - before_).toBeLessThan(4);
+      // A restart forgets them.
+      await host.must(`rm ${penalties}; sleep 1.1; systemctl restart ssh`);
+      await until(async () => (await host.ssh("true")).code === 0, "the end of the penalty", 60_000);
+      await expectUnharmed(host, before);
+    },
+  },
+  {
+    on: "socket",
+    name: "a host key that changed is refused, and nothing is sent",
+    run: async (host, before) => {
+      const other = (await host.must("ssh-keygen -q -t ed25519 -N '' -f /root/other; cat /root/other.pub")).split(" ");
+      const fleet = resource(
+        program(host, { hosts: { h: { ...host.connection(), hostKey: other.slice(0, 2).join(" ") } } }),
+      );
+      expectFailure(await fleet.up(), "host-key", "connect", /nothing was sent/);
+      expect(host.snapshot()).toEqual(before);
+      await expectUnharmed(host, before);
+    },
+  },
+];
+
+describeLab("faults", () => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await startLab();
+  }, LAB_TIMEOUT);
+  afterAll(() => lab?.end(), MINUTES);
+
+  defineStories(
+    daysOf(HOSTS, DAYS, () => lab),
+    3,
   );
 });

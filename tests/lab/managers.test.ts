@@ -1,5 +1,6 @@
 /** Service managers as they are: how each reloads, what a revert brings back, and the boot guard before sshd. */
 import { describeLab } from "./support/available";
+import { at, badDayHost, DROPIN } from "./support/badDay";
 import { type HostOptions, LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
 import { resource } from "./support/resource";
 import { until } from "./support/run";
@@ -94,9 +95,6 @@ const MANAGERS: readonly Manager[] = [
   },
 ];
 
-/** The settings that each change starts from, and where they stand. */
-const START = "ClientAliveInterval 7\n";
-const DROPIN = "/etc/ssh/sshd_config.d/50-before.conf";
 /** On the host: the change is installed. */
 const CHANGED = "grep -q 'ClientAliveInterval 60' /etc/ssh/sshd_config.d/*";
 
@@ -143,12 +141,10 @@ async function changesAndPutsBack({ activation }: Manager, { host, before }: Sce
 
 async function revertsByItself({ activation }: Manager, { host, before }: Scene): Promise<void> {
   // From the moment on that the change is there nobody gets in: the confirming login cannot.
-  const closing = host.when(CHANGED, "mv /root/.ssh /root/.ssh.away");
-  const up = resource(program(host)).up();
-  await closing;
+  const { ended } = await at(host, "installed", "mv /root/.ssh /root/.ssh.away", () => resource(program(host)).up());
   await until(async () => (await host.sh(CHANGED)).code !== 0, "the revert", 40_000);
   await host.must("mv /root/.ssh.away /root/.ssh");
-  expect(await up).toEqual([expect.stringMatching(/^h: \[auth\] verify: .*old settings/)]);
+  expect(await ended).toEqual([expect.stringMatching(/^h: \[auth\] verify: .*old settings/)]);
   expect(host.snapshot()).toEqual(before);
   expect(await host.leftovers()).toEqual([]);
   expect((await host.ssh("true")).code).toBe(0);
@@ -157,10 +153,8 @@ async function revertsByItself({ activation }: Manager, { host, before }: Scene)
 
 async function revertsAtBoot({ activation, guard }: Manager, { host, before }: Scene): Promise<void> {
   // The controller is cut off as soon as the change is there.
-  const cut = host.when(CHANGED, "ip link set eth0 down");
   const fleet = resource(program(host, { confirmTimeout: 30 }));
-  const up = fleet.up();
-  await cut;
+  const { ended } = await at(host, "activated", "ip link set eth0 down", () => fleet.up());
   await host.must(`ls ${guard} && ${CHANGED}`);
   await host.powerOff();
   await host.boot();
@@ -168,7 +162,7 @@ async function revertsAtBoot({ activation, guard }: Manager, { host, before }: S
   expect(host.snapshot()).toEqual(before);
   // sshd writes its PidFile once it has read its files.
   if (activation === "reload") expect(await host.must("find /etc/ssh/sshd_config.d -newer /run/sshd.pid")).toBe("");
-  expect(await up).toEqual([expect.stringMatching(/^h: \[\w+\] \w+: /)]);
+  expect(await ended).toEqual([expect.stringMatching(/^h: \[\w+\] \w+: /)]);
   expect((await host.ssh("true")).code).toBe(0);
   expect(await host.leftovers()).toEqual([]);
 
@@ -221,7 +215,7 @@ describeLab("each service manager", () => {
       return {
         name: manager.manager,
         start: async () => {
-          const host = await lab.host({ ...manager.host, files: { [DROPIN]: START } });
+          const host = await lab.host(badDayHost(manager.host));
           return { host, before: host.snapshot() };
         },
         steps: steps.map(({ name, step }) => ({ name, run: (scene) => step(manager, scene) })),

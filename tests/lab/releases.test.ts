@@ -1,5 +1,6 @@
 /** The whole life of a resource on each release's real OpenSSH and systemd, by each way to become root. */
 import { describeLab } from "./support/available";
+import { printFigures } from "./support/figures";
 import { LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
 import { ACCOUNTS, RELEASES } from "./support/images";
 import { resource } from "./support/resource";
@@ -13,6 +14,9 @@ const WAYS = [
   { way: "by sudo with a password", user: "anna", become: { become: { password: ACCOUNTS.anna.password } } },
 ] as const;
 
+/** Seconds that each act took, by release. */
+const figures: string[][] = [];
+
 async function wholeLife(host: LabHost, { user, become }: (typeof WAYS)[number]): Promise<void> {
   const release = host.name;
   const before = host.snapshot();
@@ -22,8 +26,16 @@ async function wholeLife(host: LabHost, { user, become }: (typeof WAYS)[number])
     server: { clientAliveInterval: 60, clientAliveCountMax: 2, tcpKeepAlive: false },
   });
 
+  const seconds: string[] = [];
+  const timed = async <T>(work: Promise<T>): Promise<T> => {
+    const start = performance.now();
+    const result = await work;
+    seconds.push(((performance.now() - start) / 1000).toFixed(1));
+    return result;
+  };
+
   // Ours, before there is anything: what is wrong, where it comes from.
-  expect((await fleet.preview())[release]).toEqual(
+  expect((await timed(fleet.preview()))[release]).toEqual(
     expect.arrayContaining([
       expect.stringContaining("ClientAliveInterval 0, wanted 60 (set by /etc/ssh/sshd_config.d/50-cloud-init.conf:2)"),
     ]),
@@ -32,7 +44,7 @@ async function wholeLife(host: LabHost, { user, become }: (typeof WAYS)[number])
 
   const identity = () => host.must("cksum </proc/$(cat /run/sshd.pid)/auxv; cat /run/sshd.pid");
   const [oldAuxv, oldPid] = (await identity()).split("\n");
-  await fleet.upOrThrow();
+  await timed(fleet.upOrThrow());
   const [newAuxv, newPid] = (await identity()).split("\n");
   expect(newPid).toBe(oldPid);
   expect(newAuxv).not.toBe(oldAuxv);
@@ -45,7 +57,7 @@ async function wholeLife(host: LabHost, { user, become }: (typeof WAYS)[number])
     status: "inSync",
     openssh: expect.stringContaining("OpenSSH_"),
   });
-  expect(await fleet.preview()).toEqual({});
+  expect(await timed(fleet.preview())).toEqual({});
 
   // Drift by hand, loaded by the daemon.
   const drifted = "/etc/ssh/sshd_config.d/00-a-colleague.conf";
@@ -58,7 +70,12 @@ async function wholeLife(host: LabHost, { user, become }: (typeof WAYS)[number])
   expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
   expect(await fleet.preview()).toEqual({});
 
-  await fleet.destroy();
+  const openssh = fleet.observed()[release]?.openssh ?? "";
+  await timed(fleet.destroy());
+  if (user === "root") {
+    const systemd = /^systemd (\d+)/.exec(await host.must("systemctl --version"))?.[1] ?? "";
+    figures.push([release, /OpenSSH_[\w.]+/.exec(openssh)?.[0] ?? openssh, systemd, ...seconds]);
+  }
   await host.must(`rm ${drifted} && systemctl reload ssh`);
   expect(host.snapshot()).toEqual(before);
   expect(await host.leftovers()).toEqual([]);
@@ -70,7 +87,11 @@ describeLab("each release", () => {
   beforeAll(async () => {
     lab = await startLab();
   }, LAB_TIMEOUT);
-  afterAll(() => lab?.end(), MINUTES);
+  afterAll(async () => {
+    const head = ["release", "OpenSSH", "systemd", "preview", "up", "preview again", "destroy"];
+    printFigures("One host of each release: seconds", [head, ...figures.sort()]);
+    await lab?.end();
+  }, MINUTES);
 
   const cloudInit = "PasswordAuthentication no\nClientAliveInterval 0\n";
   defineStories(

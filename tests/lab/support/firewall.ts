@@ -76,14 +76,24 @@ END
   };
 }
 
-/** The established TCP connections of a host as `ss` names them: `local peer` → bytes that the host has sent. */
-export async function bytesSent(host: LabHost, filter: readonly string[]): Promise<ReadonlyMap<string, number>> {
+/** What a host's kernel knows of a connection. */
+export interface Traffic {
+  /** Bytes that the host has sent over it. */
+  readonly sent: number;
+  /** When it last sent some, on the clock of `performance.now()`, milliseconds. */
+  readonly sentAt: number;
+}
+
+/** The established TCP connections of a host that fit a filter of `ss`, by their two addresses. */
+export async function traffic(host: LabHost, filter: readonly string[]): Promise<ReadonlyMap<string, Traffic>> {
   const args = ["-t", String(host.holder), "-n", "ss", "-Htin", "state", "established", ...filter];
   const { stdout } = await run("nsenter", args);
-  const found = new Map<string, number>();
+  const now = performance.now();
+  const found = new Map<string, Traffic>();
   let connection = "";
   for (const text of stdout.split("\n")) {
-    if (/^\s/.test(text)) found.set(connection, Number(/bytes_sent:(\d+)/.exec(text)?.[1] ?? "0"));
+    const number = (name: string) => Number(new RegExp(`\\b${name}:(\\d+)`).exec(text)?.[1] ?? "0");
+    if (/^\s/.test(text)) found.set(connection, { sent: number("bytes_sent"), sentAt: now - number("lastsnd") });
     else connection = text.trim().split(/\s+/).slice(2, 4).join(" ");
   }
   return found;

@@ -266,10 +266,10 @@ async function makeBridge(folder: TempFolder): Promise<{ number: number; holder:
       ip link set ctl master br0 up
       ${HOLD}`;
     try {
-      // One lab at a time on a machine: hosts share its limits (inotify instances above all), and times are measured.
+      // Two labs at a time on a machine: hosts share its limits (inotify instances above all), and times are measured.
       mkdirSync(imagesFolder(), { recursive: true, mode: 0o700 });
-      const lock = ["sh", "-c", 'exec 9>"$0"; flock 9; exec "$@"', join(imagesFolder(), "running.lock")];
-      const holder = await hold(["-n"], script, [folder.path], lock);
+      const turn = 'while :; do for n in 1 2; do exec 9>"$0.$n"; flock -n 9 && exec "$@"; done; sleep 0.5; done';
+      const holder = await hold(["-n"], script, [folder.path], ["sh", "-c", turn, join(imagesFolder(), "running")]);
       await must("ip", ["addr", "add", `${bridgeNet(number)}.1/24`, "dev", leg]);
       await must("ip", ["addr", "add", `${bridgeNet6(number)}:1/64`, "dev", leg, "nodad"]);
       await must("ip", ["link", "set", leg, "up"]);
@@ -438,10 +438,14 @@ async function startHost(place: Place): Promise<LabHost> {
     sh,
     must: mustSh,
     idleSession: (user = "root") => echoSession("ssh", [...loginArgs(user, []), "cat"]),
-    when: async (condition, action) => {
+    when: (condition, action) => {
       // It counts for itself: killing what entered the host would not end what runs inside.
-      const patience = "tries=0; wait_() { tries=$((tries + 1)); [ $tries -lt 3000 ] && sleep 0.02; }";
-      await mustSh(`${patience}\nuntil ${condition}; do wait_ || exit 75; done\n${action}`, { timeoutMs: 150_000 });
+      const patience = "tries=0; wait_() { tries=$((tries + 1)); [ $tries -lt 2000 ] && sleep 0.02; }";
+      const script = `${patience}\nuntil ${condition}; do wait_ || exit 75; done\n${action}`;
+      const done = mustSh(script, { timeoutMs: 150_000 }).then(() => undefined);
+      // Often awaited only after something else has failed.
+      done.catch(() => {});
+      return done;
     },
     network: async (state) => {
       await must("nsenter", ["-t", String(place.bridge), "-n", "ip", "link", "set", `h${index}`, state]);

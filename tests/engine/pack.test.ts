@@ -2,7 +2,8 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { startFleet } from "../support/lightHost";
+import { languagePath } from "../plugin/support/native";
+import { type LightHost, startFleet } from "../support/lightHost";
 import { configOf, entries, type KeepaliveProject, keepaliveProject, pendingChanges, said } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
 
@@ -55,4 +56,34 @@ test.each([
   expect(await project.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
   expect(await project.destroy()).toMatchObject({ code: 0 });
   expect(configOf(host)).toEqual(before);
+  if (how === "tarball") await nativeFace(project, host);
 });
+
+/** The same installed package, used by a YAML program as docs/plugin.md says. */
+async function nativeFace(project: KeepaliveProject, host: LightHost): Promise<void> {
+  const PATH = await languagePath();
+  const before = configOf(host);
+  await project.write({
+    "Pulumi.yaml": `name: test
+runtime: yaml
+plugins:
+  providers:
+    - name: sshkeepalive
+      path: node_modules/pulumi-ssh-keepalive/bin
+resources:
+  fleet:
+    type: sshkeepalive:SshKeepalive
+    properties: ${JSON.stringify({ hosts: entries([host]), server: { clientAliveInterval: 60 } })}
+`,
+  });
+  const preview = await project.preview([], { env: { PATH } });
+  expect({ code: preview.code, said: said(preview) }).toMatchObject({
+    code: 0,
+    said: expect.stringContaining("ClientAliveInterval 0, wanted 60"),
+  });
+  const up = await project.up([], { env: { PATH } });
+  expect({ code: up.code, said: said(up) }).toMatchObject({ code: 0 });
+  expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
+  expect(await project.destroy([], { env: { PATH } })).toMatchObject({ code: 0 });
+  expect(configOf(host)).toEqual(before);
+}

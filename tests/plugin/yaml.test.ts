@@ -1,12 +1,21 @@
 /** A YAML program end to end under the real engine: the plugin's whole life, with every call of it read. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { type LightHost, startFleet } from "../support/lightHost";
-import { configOf, entry, footprint, isManaged, said } from "../support/program";
+import { configOf, entry, footprint, isManaged, observedIn, said } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
-import { type Call, inClear, languagePath, type NativeProject, nativeProject, visitsTo, yaml } from "./support/native";
+import {
+  type Call,
+  inClear,
+  languagePath,
+  type NativeProject,
+  nativeProject,
+  visitsTo,
+  withPlugin,
+  yaml,
+} from "./support/native";
 
 jest.setTimeout(120_000);
 
@@ -77,6 +86,12 @@ beforeAll(async () => {
   expect(await project.setConfig("key", privateKey, { secret: true })).toMatchObject({ code: 0 });
 }, 900_000);
 afterAll(() => folder.remove());
+
+/** Ids of the resources that a host takes for its owners. */
+const ownersOf = (host: LightHost): string[] =>
+  readdirSync(host.stateDir, { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith("/record"))
+    .map((path) => (JSON.parse(readFileSync(join(host.stateDir, path), "utf8")) as { owner: string }).owner);
 
 const methods = (calls: readonly Call[]): string[] =>
   calls
@@ -158,7 +173,7 @@ test.each(["first", "second"])(
     const touched = [a, b].map(footprint);
     const before = await visitsTo(a);
     project.calls();
-    const preview = await project.preview(["--diff"]);
+    const preview = await project.preview(["--diff", "--save-plan", "plan.json"]);
     expect(preview.code).toBe(0);
     const text = said(preview);
     expect(text).toMatch(/~ a: \{\s*~ server: \{\s*~ clientAliveInterval: 7 => 60/);
@@ -179,7 +194,8 @@ test.each(["first", "second"])(
       'hosts["b"].server.clientAliveInterval': { kind: "update", inputDiff: false },
     });
 
-    expect(await project.up()).toMatchObject({ code: 0 });
+    const up = await project.up(["--plan", "plan.json"]);
+    expect({ code: up.code, said: said(up) }).toMatchObject({ code: 0 });
     expect([a, b].map(configOf)).toEqual(written);
     expect(await project.preview(["--expect-no-changes"])).toMatchObject({ code: 0 });
   },
@@ -330,6 +346,56 @@ test("examples/yaml goes through its life", async () => {
   expect(configOf(a)).toEqual(before);
 });
 
+test("hosts move from the dynamic face to the plugin and back, owned by each in turn and untouched", async () => {
+  const { privateKey: _, ...at } = entry(a);
+  const untouched = configOf(a);
+  const dynamic = {
+    "Pulumi.yaml": "name: test\nruntime: nodejs\n",
+    "index.js": `const { SshKeepalive } = require("pulumi-ssh-keepalive");
+new SshKeepalive("fleet", ${yaml({ hosts: { a: entry(a) }, server: { clientAliveInterval: 55 } })});\n`,
+  };
+  const moving = await nativeProject(folder, dynamic);
+  const fleet = async (): Promise<{ readonly urn: string; readonly type: string; readonly id?: string }> => {
+    const { deployment } = await moving.exportState();
+    const found = deployment.resources?.find(({ urn }) => urn.endsWith("::fleet"));
+    if (found === undefined) throw new Error("no resource");
+    return found;
+  };
+  const forget = async (): Promise<void> => {
+    expect(await moving.pulumi(["state", "delete", (await fleet()).urn, "--yes"])).toMatchObject({ code: 0 });
+  };
+  const first = await moving.up();
+  expect({ code: first.code, said: said(first) }).toMatchObject({ code: 0 });
+  const { id } = await fleet();
+  expect(ownersOf(a)).toEqual([id]);
+  const before = footprint(a);
+
+  await forget();
+  await moving.write({ "Pulumi.yaml": withPlugin("name: test\nruntime: yaml\n") });
+  await moving.pulumi(["config", "set", "--secret", "--path", "sshkeepalive:connection.privateKey", "--", privateKey]);
+  const importing = ["import", TYPE, "fleet", yaml({ id, hosts: { a: at } }), "--yes", "--protect=false"];
+  const done = await moving.pulumi([...importing, "--out", "fleet.yaml"]);
+  expect({ code: done.code, said: said(done) }).toMatchObject({ code: 0 });
+  const text = readFileSync(join(moving.dir, "fleet.yaml"), "utf8");
+  await moving.write({ "Pulumi.yaml": withPlugin(`name: test\nruntime: yaml\n${text}`) });
+  const up = await moving.up(["--expect-no-changes"]);
+  expect({ code: up.code, said: said(up) }).toMatchObject({ code: 0 });
+  expect(await fleet()).toMatchObject({ type: TYPE, id });
+  expect(ownersOf(a)).toEqual([id]);
+
+  await forget();
+  await moving.write(dynamic);
+  const back = await moving.up();
+  expect({ code: back.code, said: said(back) }).toMatchObject({ code: 0 });
+  const { id: next, type } = await fleet();
+  expect(type).toBe("pulumi-nodejs:dynamic/sshkeepalive:SshKeepalive");
+  expect(next).not.toBe(id);
+  expect(ownersOf(a)).toEqual([next]);
+  expect(footprint(a)).toBe(before);
+  expect(await moving.destroy()).toMatchObject({ code: 0 });
+  expect(configOf(a)).toEqual(untouched);
+});
+
 test("Ctrl-C starts no further host, lets the running one end, and the next up does the rest", async () => {
   const cancelled = await nativeProject(folder, {
     "Pulumi.yaml": `name: test\nruntime: yaml\nresources:\n  fleet:\n    type: ${TYPE}\n    properties: ${yaml({
@@ -362,6 +428,7 @@ test("Ctrl-C starts no further host, lets the running one end, and the next up d
   expect(code).not.toBe(0);
   expect((await a.sshdT()).get("clientaliveinterval")).toBe("50");
   expect(configOf(b)).toEqual(before[1]);
+  expect(await observedIn(cancelled)).toMatchObject({ fleet: { a: { status: "inSync" }, b: { status: "unknown" } } });
   const rest = await cancelled.up();
   expect({ code: rest.code, said: said(rest) }).toMatchObject({ code: 0 });
   expect((await b.sshdT()).get("clientaliveinterval")).toBe("50");

@@ -72,7 +72,8 @@ export async function nativeProject(
   };
 }
 
-const withPlugin = (project: string): string =>
+/** A project file with the place of the plugin under test. */
+export const withPlugin = (project: string): string =>
   `${project}plugins:\n  providers:\n    - name: sshkeepalive\n      path: node_modules/pulumi-ssh-keepalive/bin\n`;
 
 /** What a host has logged of its visitors (LogLevel VERBOSE): logins, and commands run over them. */

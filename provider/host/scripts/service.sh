@@ -33,14 +33,14 @@ service_of() {
   ACTIVATION=reload
   init_system
   daemon_options
-  group_=
-  if [ "$INIT" = systemd ]; then
-    group_=$(cat "/proc/$1/cgroup" 2>/dev/null)
-    group_=${group_##*/}
+  group_='' shown_=''
+  if [ "$INIT" = systemd ] && [ -r "/proc/$1/cgroup" ]; then
+    while IFS= read -r line_; do group_=${line_##*/}; done <"/proc/$1/cgroup"
     case $group_ in
       *.service)
+        shown_=$(systemctl show -p MainPID -p TriggeredBy "$group_" 2>/dev/null)
         # A daemon that runs inside another service (a CI runner, a test) is not that service.
-        [ "$(systemctl show -p MainPID --value "$group_" 2>/dev/null)" = "$1" ] || group_=
+        case $NL$shown_$NL in *"${NL}MainPID=$1$NL"*) ;; *) group_= ;; esac
         ;;
       *) group_= ;;
     esac
@@ -52,7 +52,8 @@ service_of() {
     systemd)
       [ -n "$UNIT" ] || return 0
       # A HUP ends a socket-activated daemon: the socket is not its own to bind again.
-      for socket_ in $(systemctl show -p TriggeredBy --value "$UNIT" 2>/dev/null); do
+      sockets_=${shown_##*TriggeredBy=}
+      for socket_ in ${sockets_%%"$NL"*}; do
         case $socket_ in *.socket) ;; *) continue ;; esac
         if systemctl is-active --quiet "$socket_"; then
           SOCKET=$socket_

@@ -32,12 +32,12 @@ const PROVIDER_KEY = "__provider";
 
 /** Checks inputs, and in a preview looks at the hosts: what differs becomes the input `pendingChanges`. */
 export async function check(
-  _olds: Bag,
+  olds: Bag,
   news: Bag,
 ): Promise<{ inputs: Bag; failures: { property: string; reason: string }[] }> {
   const { dry, [PROVIDER_KEY]: provider, observed: _, ...rest } = news;
   return guarded(async () => {
-    const { failures, pendingChanges } = await lifecycle.check(rest, dry === true, report);
+    const { failures, pendingChanges } = await lifecycle.check(rest, dry === true, report, olds);
     return {
       inputs: {
         ...lifecycle.inputsOf(rest),

@@ -64,7 +64,7 @@ export interface Checked {
 /**
  * Checks inputs; in a preview also looks at the hosts and says what an up would change. Failures name their property.
  */
-export async function check(news: Bag, preview: boolean, report: Reporter): Promise<Checked> {
+export async function check(news: Bag, preview: boolean, report: Reporter, olds: Bag = {}): Promise<Checked> {
   const known = new Set<string>([...INPUT_NAMES, "observed", "pendingChanges"]);
   const unexpected = Object.fromEntries(Object.entries(news).filter(([key]) => !known.has(key)));
   const inputs = inputsOf(news);
@@ -76,11 +76,13 @@ export async function check(news: Bag, preview: boolean, report: Reporter): Prom
   if (failed.length > 0) return { failures: failed };
   const settings = hostSettings(inputs);
   for (const warning of inputWarnings(settings)) report.warn(`${listed(warning.hosts)}: ${warning.reason}`);
-  return preview ? lookAhead(news, report) : { failures: [] };
+  return preview ? lookAhead(news, report, olds) : { failures: [] };
 }
 
-/** What an up would do to inputs that {@link check} found nothing wrong with; writes nothing. */
-export async function lookAhead(news: Bag, report: Reporter): Promise<Checked> {
+/**
+ * What an up would do to inputs that {@link check} found nothing wrong with, `olds` being those of now; writes nothing.
+ */
+export async function lookAhead(news: Bag, report: Reporter, olds: Bag = {}): Promise<Checked> {
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
   const plans = await usingAgents(() =>
@@ -94,11 +96,23 @@ export async function lookAhead(news: Bag, report: Reporter): Promise<Checked> {
     const lines = pendingLines(plan);
     if (lines.length > 0) pendingChanges[name] = lines;
   }
+  for (const line of planSummary(plans)) report.info(line);
   const hidden = unknownInputs(inputs);
   if (settings.length === 0 && hidden.length > 0) {
     pendingChanges["*"] = ["not looked at: hosts are not known before the update"];
+    report.info("not looked at: hosts are not known before the update");
   }
-  for (const line of planSummary(plans)) report.info(line);
+  // One that is not known yet may be the same machine as before.
+  const leaving = hidden.length > 0 ? [] : noLongerManaged(inputsOf(olds), settings);
+  for (const { settings: host } of leaving) {
+    const line = `no longer managed: ${sidesOf(host).join(" and ")}. What was set there will be put back`;
+    pendingChanges[host.name] = [...(pendingChanges[host.name] ?? []), line];
+  }
+  if (leaving.length > 0) {
+    report.info(
+      `${listed(leaving.map((task) => task.settings.name))}: no longer managed, what was set will be put back`,
+    );
+  }
   return { failures: [], ...(Object.keys(pendingChanges).length === 0 ? {} : { pendingChanges }) };
 }
 

@@ -866,7 +866,7 @@ export function planUndo(input: UndoInput): EditPlan {
   const draft = undo(start, () => true);
   if (unmanaged(tree) !== unmanaged(draft.tree)) return refuse("other settings would come under other conditions");
   const writes = changes(tree, draft.tree);
-  const notes = [...writes].map(([file, bytes]) => `${bytes === null ? "remove" : "restore"} ${printable(file)}`);
+  const notes = [...writes].map(([file, bytes]) => `${bytes === null ? "removed" : "restored"} ${printable(file)}`);
   const missing = [...new Set(gone.map((e) => e.file))].map((file) => `${printable(file)}: no longer there`);
   return { writes, edits: [], notes, left: [...missing, ...draft.left] };
 }

@@ -119,7 +119,7 @@ describe("one host", () => {
     expect(await logged(host, "Received SIGHUP")).toBe(1);
     expect(times()).toEqual(files);
 
-    expect(await removed(applied)).toEqual([expect.stringMatching(/^h: remove .*00-pulumi/)]);
+    expect(await removed(applied)).toEqual([expect.stringMatching(/^h: removed .*00-pulumi/)]);
     await expectSound(host);
     expect(configuration(host)).toEqual(before);
     expect(existsSync(path.join(stateFolder(host.stateDir), "record"))).toBe(false);

@@ -8,7 +8,15 @@ import { type Failure, isKeepaliveError, KeepaliveError, printable, type Step } 
 import { type Connector, localConnector, type SshTarget, sshConnector } from "./host";
 import type { HostSettings, RolloutSettings } from "./inputs";
 import { type HostFacts, type Look, observe } from "./observe";
-import { planRemoval, planTarget, type TargetPlan, type TargetState, type TransactionPlan, type Wish } from "./plan";
+import {
+  type Own,
+  planRemoval,
+  planTarget,
+  type TargetPlan,
+  type TargetState,
+  type TransactionPlan,
+  type Wish,
+} from "./plan";
 import { parseVersion } from "./semantics";
 import type { Side } from "./settings";
 import { NOTHING_CHANGED, settleLeftover, type Transacted, takeOwnership, transact } from "./transaction";
@@ -152,6 +160,15 @@ async function change(way: Way, transaction: TransactionPlan): Promise<Transacte
   }
 }
 
+/** Notes on the host who manages it; what was seen of that before no longer counts. */
+async function own(way: Way, ownership: Own): Promise<void> {
+  try {
+    await takeOwnership(way.connector, ownership);
+  } finally {
+    looks.delete(lookKey(way.settings));
+  }
+}
+
 /** Looks at a host and plans, changing nothing. Never rejects for what a host does. */
 export async function planHost(settings: HostSettings, owner: string | undefined, fresh = false): Promise<HostPlan> {
   if (settings.unknown.length > 0) return { kind: "unknown", properties: settings.unknown };
@@ -247,7 +264,7 @@ async function settledFacts(way: Way, fresh: boolean): Promise<HostFacts> {
 }
 
 async function apply(way: Way, owner: string): Promise<HostResult> {
-  const { settings, connector } = way;
+  const { settings } = way;
   return withRetries(settings.name, async (fresh) => {
     const facts = await settledFacts(way, fresh);
     const plans = plansOf(settings, facts, owner);
@@ -256,7 +273,7 @@ async function apply(way: Way, owner: string): Promise<HostResult> {
     let backup: string | undefined;
     for (const plan of plans) {
       if (plan.kind === "edit") ({ backup } = await change(way, plan.transaction));
-      else if (plan.kind === "inSync" && plan.own !== undefined) await takeOwnership(connector, plan.own);
+      else if (plan.kind === "inSync" && plan.own !== undefined) await own(way, plan.own);
     }
     return {
       name: settings.name,
@@ -271,9 +288,10 @@ async function apply(way: Way, owner: string): Promise<HostResult> {
 }
 
 async function remove(way: Way, owner: string): Promise<HostResult> {
-  const { settings, connector } = way;
-  return withRetries(settings.name, async (fresh) => {
-    const facts = await settledFacts(way, fresh);
+  const { settings } = way;
+  return withRetries(settings.name, async () => {
+    // Never by an earlier look: who manages the host may have changed since, in this very process.
+    const facts = await settledFacts(way, true);
     const notes: string[] = [];
     const places: string[] = [];
     let changed = false;
@@ -286,7 +304,7 @@ async function remove(way: Way, owner: string): Promise<HostResult> {
       if (plan.kind === "notOurs") notes.push(`${side}: nothing was touched, ${plan.reason}`);
       else places.push(placeOf(facts, side));
       if (plan.kind === "forget") {
-        await takeOwnership(connector, plan.own);
+        await own(way, plan.own);
         notes.push(...plan.left);
       } else if (plan.kind === "edit") {
         await change(way, plan.transaction);

@@ -18,6 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
+import { remove } from "../../provider/lifecycle";
 import { type HostFiles, type HostSetting, type LightHost, startLightHost } from "../support/lightHost";
 import { makeTempFolder } from "../support/tempFolder";
 import {
@@ -27,6 +28,7 @@ import {
   ended,
   expectSound,
   failure,
+  listener,
   logged,
   logins,
   noNamespaces,
@@ -123,6 +125,25 @@ describe("one host", () => {
     await expectSound(host);
     expect(configuration(host)).toEqual(before);
     expect(existsSync(path.join(stateFolder(host.stateDir), "record"))).toBe(false);
+  });
+
+  test("that another resource took over without an edit is undone by that one, in the same process too", async () => {
+    const host = await newHost();
+    const before = configuration(host);
+    const first = await created(serverOn(host));
+    const changed = configuration(host);
+    const second = await created(serverOn(host));
+    // No new look is asked for in between.
+    await remove(second.id, second.outputs, listener());
+    expect(configuration(host)).toEqual(before);
+    const third = await created(serverOn(host));
+    const report = listener();
+    await remove(first.id, first.outputs, report);
+    expect(report.lines).toEqual([expect.stringMatching(/^h: server: nothing was touched, another resource manages/)]);
+    expect(configuration(host)).toEqual(changed);
+    await remove(third.id, third.outputs, listener());
+    expect(configuration(host)).toEqual(before);
+    await expectSound(host);
   });
 
   test("keeps the newest five backups, 0600", async () => {

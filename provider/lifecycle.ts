@@ -404,7 +404,16 @@ export async function remove(id: string, olds: Bag, report: Reporter, control: F
     for (const result of results) {
       for (const note of result.notes) report.info(`${printable(result.name)}: ${shown(note)}`);
     }
-    const failures = results.flatMap((r) => (r.failure === undefined ? [] : [r.failure]));
+    const before = (olds.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
+    const failures: Failure[] = [];
+    for (const { name, failure } of results) {
+      if (failure === undefined) continue;
+      // One that was never got into: its first up failed, and there is nothing to put back.
+      const { status, backup } = before[name] ?? {};
+      if (failure.step === "connect" && status === "unreachable" && backup === undefined) {
+        report.warn(`${describeFailure(failure)} Nothing was ever changed there.`);
+      } else failures.push(failure);
+    }
     const [first] = failures;
     if (first === undefined) return;
     throw new KeepaliveError({
@@ -520,7 +529,12 @@ function bounded(observed: Readonly<Record<string, ObservedHost>>): Readonly<Rec
   if (JSON.stringify(observed).length <= MAX_OBSERVED) return observed;
   const short = Object.entries(observed).map(([name, host]) => [
     name,
-    { status: host.status, ...(host.reason === undefined ? {} : { reason: host.reason.slice(0, 120) }) },
+    {
+      status: host.status,
+      ...(host.reason === undefined ? {} : { reason: host.reason.slice(0, 120) }),
+      // It also says that something of the host was changed.
+      ...(host.backup === undefined ? {} : { backup: host.backup }),
+    },
   ]);
   return Object.fromEntries(short) as Readonly<Record<string, ObservedHost>>;
 }

@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { remove } from "../../provider/lifecycle";
+import { create, read, remove } from "../../provider/lifecycle";
 import { type HostFiles, type HostSetting, type LightHost, startLightHost } from "../support/lightHost";
 import { makeTempFolder } from "../support/tempFolder";
 import {
@@ -34,6 +34,7 @@ import {
   noNamespaces,
   preview,
   refusedCreate,
+  refusedRemove,
   removed,
   restarted,
   serverOn,
@@ -125,6 +126,28 @@ describe("one host", () => {
     await expectSound(host);
     expect(configuration(host)).toEqual(before);
     expect(existsSync(path.join(stateFolder(host.stateDir), "record"))).toBe(false);
+  });
+
+  test("that was never got into can be deleted, one that was changed and is down cannot", async () => {
+    const never = await startLightHost({ folder });
+    const strange = { ...serverOn(never), hosts: { h: { ...never.connection, user: "nobody-of-that-name" } } };
+    const failed = await create(strange, listener());
+    expect(failed.failures).toEqual([expect.stringMatching(/^h: \[auth\] connect: /)]);
+    expect(await removed(failed)).toEqual([
+      expect.stringMatching(/^h: \[auth\] connect: .*\. .*Nothing was ever changed there\.$/),
+    ]);
+    await never.stop();
+
+    const changed = await startLightHost({ folder });
+    const applied = await created(serverOn(changed));
+    await changed.stop();
+    // A refresh while it is down: what the state says of it is not what decides.
+    const { outputs } = await read(applied.id, applied.outputs);
+    expect(outputs.observed).toMatchObject({ h: { status: "unreachable" } });
+    expect(await refusedRemove({ ...applied, outputs })).toMatch(/h: \[unreachable\] connect: /);
+    await changed.start();
+    await removed({ ...applied, outputs });
+    await changed.stop();
   });
 
   test("that another resource took over without an edit is undone by that one, in the same process too", async () => {

@@ -89,6 +89,8 @@ export interface TargetFacts {
   readonly version: string;
   /** Path of sshd; empty for a client. */
   readonly exe: string;
+  /** What the host says of that file: names, bytes and times; changes with every upgrade. */
+  readonly program?: string;
   /** What `sshd -T` or `ssh -G` said: one entry for a server, one a probe for a client. */
   readonly said: readonly Saying[];
   /** The `-C` specification `sshd -T` needed to answer at all. */
@@ -302,6 +304,7 @@ function readTarget(host: string, section: Section): TargetFacts {
     folders,
     version: versionLine(get("sshd.version") ?? get("ssh.version") ?? ""),
     exe: get("sshd.path") ?? "",
+    ...optional("program", get("sshd.program")),
     said,
     ...optional("spec", get("sshd.spec")),
     ...optional("matchExec", get("ssh.matchexec")),

@@ -91,6 +91,8 @@ export interface TransactionPlan {
   readonly side: Side;
   readonly config: string;
   readonly exe: string;
+  /** The program's file and, a line below, its version: for later looks to go by. */
+  readonly version?: string;
   readonly daemon?: DaemonFacts;
   /** What starts an sshd for each connection, where that is so. */
   readonly perConnection?: ServiceManager;
@@ -334,6 +336,7 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       side: wish.side,
       config: facts.config,
       exe: facts.exe,
+      ...(facts.program === undefined || facts.version === "" ? {} : { version: `${facts.program}\n${facts.version}` }),
       ...(facts.daemon === undefined ? {} : { daemon: facts.daemon }),
       ...(facts.perConnection === undefined ? {} : { perConnection: facts.perConnection }),
       changes,

@@ -202,6 +202,7 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
   add("want", ...plan.expect);
   add("spec", ...plan.specs);
   if (plan.dump !== undefined) add("dump", plan.dump);
+  if (plan.version !== undefined) add("version", plan.version);
   add("unchanged", ...plan.seen.map(([path, sum]) => `${sum} ${path}`));
   add("matches", ...[...plan.matches].map(([pattern, paths]) => [pattern, ...paths].join("\n")));
   plan.changes.forEach((change, n) => {

@@ -156,8 +156,11 @@ export function runShared(request: SharedCommand): Promise<SpawnResult> {
       settled = true;
       clearTimeout(timer);
       clearTimeout(localTimer);
+      // A channel that was asked for and not confirmed: its holder would end itself, and every session with it, were
+      // this socket closed (nchan.c chan_send_close2). It stays as long as this process.
+      if (proxied && channel === undefined) socket.unref();
       // What was written still goes out.
-      socket.destroySoon();
+      else socket.destroySoon();
       resolve({ code, signal: null, stdout: Buffer.concat(out), stderr: err, timedOut, overflow });
     };
     const fail = (why: string): void => {

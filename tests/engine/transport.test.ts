@@ -524,14 +524,14 @@ describe("a host that misbehaves", () => {
   });
 
   test.each([
-    ["sends 100 MB to the script's reader", "head -c 100000000 /dev/zero", "protocol", "9 MiB"],
-    ["never ends the script", "sleep 60", "timeout", "after 1 s"],
-    ["ends in the middle", "record a b; exit 0", "protocol", "ends after 1 records"],
-    ["has a shell that does not take the script", "if", "protocol", "no record"],
-  ])("%s", async (_, text, code, reason) => {
+    ["sends 100 MB to the script's reader", "head -c 100000000 /dev/zero", 60, "protocol", "9 MiB"],
+    ["never ends the script", "sleep 60", 1, "timeout", "after 1 s"],
+    ["ends in the middle", "record a b; exit 0", 60, "protocol", "ends after 1 records"],
+    ["has a shell that does not take the script", "if", 60, "protocol", "no record"],
+  ])("%s", async (_, text, seconds, code, reason) => {
     const connector = sshConnector(target());
     await connector.run(HELLO);
-    const failure = await failureOf(connector.run(say(text, [], 1_000)));
+    const failure = await failureOf(connector.run(say(text, [], seconds * 1_000)));
     expect(failure).toMatchObject({ code, step: "observe", reason: expect.stringContaining(reason) });
     await connector.close();
   });

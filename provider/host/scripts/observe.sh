@@ -340,10 +340,12 @@ END
   if [ ! -x "$exe_" ]; then
     record sshd.missing "$exe_"
   else
-    record sshd.version "$("$exe_" -V 2>&1 </dev/null)"
+    if resolve "$exe_"; then look_at "$REAL"; fi
+    program_=$REAL
     if [ -e "$config_" ]; then sshd_dump "$@"; fi
   fi
   facts_at_once "$LISTENER"
+  if [ -x "$exe_" ]; then version "$program_"; fi
   if [ -n "$LISTENER" ]; then
     [ -n "$IDENTITY" ] || identity "$LISTENER" "${pidfile_:-}"
     record daemon.identity "$IDENTITY"
@@ -377,6 +379,25 @@ sshd_dump() {
   pidfile_=${pidfile_%%"$NL"*}
   record daemon.pidfile "$pidfile_"
   loaded_when "$pidfile_" "$LISTENER"
+}
+
+# version PROGRAM: sshd's version, as it was told when this very file was last asked: that takes as long as a dump.
+version() {
+  file_=$NL${times_:-}$NL
+  case $file_ in
+    *" $1$NL"*)
+      file_=${file_%%" $1$NL"*}
+      file_="${file_##*"$NL"} $1"
+      record sshd.program "$file_"
+      ;;
+    *) file_= ;;
+  esac
+  known_='' said_=''
+  if [ -n "$file_" ] && [ -f "$TARGET/version" ]; then
+    { IFS= read -r known_ && IFS= read -r said_; } <"$TARGET/version"
+  fi
+  if [ -z "$said_" ] || [ "$known_" != "$file_" ]; then said_=$("$exe_" -V 2>&1 </dev/null); fi
+  record sshd.version "$said_"
 }
 
 # namespace: says whether a candidate can be put in place in a mount namespace of its own.

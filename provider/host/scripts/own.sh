@@ -30,7 +30,7 @@ main() {
     record failed.code changed-meanwhile
     record failed "the record changed after it was looked at"
   elif ! get record; then
-    rm -f "$TARGET/record" "$TARGET/loaded" "$TARGET/asof"
+    rm -f "$TARGET/record" "$TARGET/loaded" "$TARGET/asof" "$TARGET/version"
   elif get_file record "$T/record" && get recordsum && sum_of "$T/record" && [ "$SUM" = "$value" ] &&
     flush "$T/record" && mv -f "$T/record" "$TARGET/record"; then
     if get identity; then

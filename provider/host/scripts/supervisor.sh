@@ -579,9 +579,10 @@ settle() {
   if [ -f "$T/forget" ]; then
     # From now on there is no record that says what the daemon has loaded.
     [ ! -e "$T/activating" ] || knows_files after
-    rm -f "$TARGET/record"
+    rm -f "$TARGET/record" "$TARGET/version"
   elif [ -f "$T/record" ]; then
     mv -f "$T/record" "$TARGET/record"
+    if [ -f "$T/version" ]; then mv -f "$T/version" "$TARGET/version"; fi
   fi
   flush "$TARGET" "$BACKUP"
   log "confirmed"

@@ -42,6 +42,7 @@ stage() {
   else
     : >"$T/forget"
   fi
+  if get version; then printf '%s\n' "$value" >"$T/version"; fi
   : >"$T/seen"
   each unchanged stage_seen
   matches_=0

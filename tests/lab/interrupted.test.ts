@@ -110,6 +110,7 @@ const powerCut = (moment: Moment) => async (host: LabHost, before: Snapshot) => 
   // What had not begun is begun anew once the host is back.
   const failures = await ended;
   if (moment !== "judging") expectFailure(failures, "[\\w-]+", "\\w+", /./);
+  await atRest(host);
   expect([failures, await expectWhole(host, before)]).toEqual([failures, failures.length > 0 ? "old" : "new"]);
   await expectWorks(host, before);
 };

@@ -100,7 +100,10 @@ take_lock() {
             return 1
           fi
         else
-          mv "$TARGET/lock" "$TARGET/stale.$TXID" && rm -rf "$TARGET/stale.$TXID"
+          # Never armed; the guard may have been placed.
+          T=$TARGET/lock
+          take_guard_away
+          give_back
         fi
         ;;
     esac
@@ -712,5 +715,9 @@ guard() {
     revert
     # sshd, which starts next, must have read its files later by their dates: in whole seconds where stat is busybox's.
     sleep 1.1 2>/dev/null || sleep 2
+  else
+    # The power went before it was armed.
+    take_guard_away
+    give_back
   fi
 }

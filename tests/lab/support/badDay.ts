@@ -188,7 +188,7 @@ export function daysOf(
           try {
             await run(host, before);
           } catch (error) {
-            const said = `${await host.sh(`cat ${STATE}/*/lock/log ${STATE}/*/last 2>/dev/null`).then((r) => r.stdout)}`;
+            const said = `${await host.sh(`ls -l ${STATE}/*/lock; cat ${STATE}/*/lock/log ${STATE}/*/last 2>/dev/null`).then((r) => r.stdout)}`;
             throw new Error(`${error instanceof Error ? error.message : error}\n${said}\n${await host.log()}`, {
               cause: error,
             });

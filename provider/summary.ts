@@ -15,46 +15,59 @@ export function namesOf(names: readonly string[]): string {
   return rest === 0 ? written.join(", ") : `${written.join(", ")} and ${rest} more`;
 }
 
+/** What struck which hosts: hosts by whole line, and lines by what is much the same in them. */
+type Causes = Map<string, Map<string, string[]>>;
+
+/** Notes a line for a host. Lines with the same `kind` may become one where there are too many. */
+function add(causes: Causes, name: string, line: string, kind = kindOf(line)): void {
+  const lines = causes.get(kind) ?? new Map<string, string[]>();
+  const names = lines.get(line) ?? [];
+  names.push(name);
+  causes.set(kind, lines.set(line, names));
+}
+
+/** A line without what is each host's own: the file and line of a difference. */
+const kindOf = (line: string): string => PLACE.exec(line)?.[1] ?? line;
+
+/** How a difference names its place (plan.ts). */
+const PLACE = /^(.*) \(set by (.*)\)$/;
+
+const addFailure = (causes: Causes, name: string, { host: _, ...rest }: Failure): void =>
+  add(causes, name, describeFailure(rest), `[${rest.code}] ${rest.step}`);
+
 /** What a preview saw: nothing when every host is as wanted. */
 export function planSummary(plans: ReadonlyMap<string, HostPlan>): readonly string[] {
-  const groups = new Map<string, string[]>();
+  const causes: Causes = new Map();
   let inSync = 0;
   let differ = 0;
   let unseen = 0;
-  const add = (line: string, name: string): void => {
-    const names = groups.get(line);
-    if (names === undefined) groups.set(line, [name]);
-    else names.push(name);
-  };
   for (const [name, plan] of plans) {
     if (plan.kind === "unknown") {
       unseen += 1;
-      add("not looked at: some of the inputs are not known before the update", name);
+      add(causes, name, "not looked at: some of the inputs are not known before the update");
     } else if (plan.kind === "failed") {
       unseen += 1;
-      const { host: _, ...rest } = plan.failure;
-      add(describeFailure(rest), name);
+      addFailure(causes, name, plan.failure);
     } else {
-      const lines = plan.targets.flatMap((t) => {
-        if (t.kind === "inSync") return [];
-        if (t.kind === "edit") return t.drift.length === 0 ? t.notes.map((n) => printable(n, 300)) : t.drift;
-        const { host: _, ...rest } = t.failure;
-        return [...t.drift, describeFailure(rest)];
-      });
-      if (lines.length === 0) inSync += 1;
+      if (plan.targets.every((t) => t.kind === "inSync")) inSync += 1;
       else differ += 1;
-      for (const line of lines) add(line, name);
-      for (const warning of plan.targets.flatMap((t) => t.state.warnings)) add(`note: ${warning}`, name);
+      for (const target of plan.targets) {
+        if (target.kind === "inSync") continue;
+        for (const line of target.drift) add(causes, name, line);
+        if (target.kind === "refused") addFailure(causes, name, target.failure);
+        else if (target.drift.length === 0) for (const note of target.notes) add(causes, name, printable(note, 300));
+      }
+      for (const warning of plan.targets.flatMap((t) => t.state.warnings)) add(causes, name, `note: ${warning}`);
     }
   }
-  if (groups.size === 0) return [];
+  if (causes.size === 0) return [];
   const count = [
     `${plans.size} ${plans.size === 1 ? "host" : "hosts"}`,
     `${inSync} as wanted`,
     ...(differ > 0 ? [`${differ} to change`] : []),
     ...(unseen > 0 ? [`${unseen} not seen`] : []),
   ].join(", ");
-  return [count, ...detail(groups)];
+  return [count, ...detail(causes)];
 }
 
 /** What an up did: nothing when there was nothing to do. */
@@ -93,23 +106,40 @@ export function showProgress(show: (text: string) => void): (progress: FleetProg
 
 /** One line for each cause, with the hosts it struck. */
 export function groupFailures(failures: readonly Failure[]): readonly string[] {
-  const groups = new Map<string, string[]>();
-  for (const failure of failures) {
-    const { host = "?", ...rest } = failure;
-    const line = describeFailure(rest);
-    const names = groups.get(line);
-    if (names === undefined) groups.set(line, [host]);
-    else names.push(host);
-  }
-  return detail(groups);
+  const causes: Causes = new Map();
+  for (const failure of failures) addFailure(causes, failure.host ?? "?", failure);
+  return detail(causes);
 }
 
-function detail(groups: ReadonlyMap<string, readonly string[]>): string[] {
-  const lines = [...groups]
-    .sort(([, a], [, b]) => b.length - a.length)
+/** Places that are written out on one line. */
+const MOST_PLACES = 3;
+
+/** Each cause with its hosts, the most frequent first; where that is more than a page, like causes together. */
+function detail(causes: Causes): string[] {
+  const exact = [...causes.values()].flatMap((lines) => [...lines].map(([line, names]) => ({ line, names })));
+  const all = exact.length <= MOST_LINES ? exact : [...causes.values()].map(together);
+  const lines = all
+    .sort((a, b) => b.names.length - a.names.length)
     .map(
-      ([line, names]) => `${names.length > 1 ? `${names.length} hosts (${namesOf(names)})` : namesOf(names)}: ${line}`,
+      ({ line, names }) =>
+        `${names.length > 1 ? `${names.length} hosts (${namesOf(names)})` : namesOf(names)}: ${line}`,
     );
   if (lines.length <= MOST_LINES) return lines;
   return [...lines.slice(0, MOST_LINES - 1), `… and ${lines.length - MOST_LINES + 1} more causes`];
+}
+
+/** One line for like ones: a difference with its most frequent places, or the most frequent of several reasons. */
+function together(lines: ReadonlyMap<string, readonly string[]>): { line: string; names: readonly string[] } {
+  const sorted = [...lines].sort(([, a], [, b]) => b.length - a.length);
+  const names = sorted.flatMap(([, struck]) => struck);
+  const [first = ""] = sorted.map(([line]) => line);
+  if (sorted.length === 1) return { line: first, names };
+  const difference = PLACE.exec(first);
+  if (difference === null) return { line: `${first} (${sorted.length} reasons, this most often)`, names };
+  const places = sorted.slice(0, MOST_PLACES).map(([line, { length }]) => `${PLACE.exec(line)?.[2]} on ${length}`);
+  const rest = sorted.length - places.length;
+  return {
+    line: `${difference[1]} (set by ${places.join(", ")}${rest > 0 ? ` and ${rest} other ${rest === 1 ? "line" : "lines"}` : ""})`,
+    names,
+  };
 }

@@ -20,6 +20,35 @@ const result = (name: string, outcome: HostResult["outcome"]): HostResult => ({
   notes: [],
 });
 
+const looked = (targets: Extract<HostPlan, { kind: "looked" }>["targets"]): HostPlan => ({
+  kind: "looked",
+  targets,
+  openssh: "",
+});
+const state = {
+  side: "server" as const,
+  config: "/etc/ssh/sshd_config",
+  version: "9.2",
+  options: [],
+  differs: [],
+  firstProbeSeconds: null,
+  disconnectSeconds: null,
+  warnings: [],
+};
+
+/** Hosts h0, h1 … with the drift that is given for each; none: as wanted. */
+const fleetOf = (count: number, driftOf: (i: number) => readonly string[]): ReadonlyMap<string, HostPlan> =>
+  new Map(
+    Array.from({ length: count }, (_, i) => {
+      const drift = driftOf(i);
+      const failure = { ...unreachable(`h${i}`), code: "foreign-edit" as const, reason: "someone is at it" };
+      return [
+        `h${i}`,
+        looked(drift.length === 0 ? [{ kind: "inSync", state, drift }] : [{ kind: "refused", state, drift, failure }]),
+      ];
+    }),
+  );
+
 test.each([
   [["a"], "a"],
   [["a", "b", "c", "d", "e", "f"], "a, b, c, d, e, f"],
@@ -39,10 +68,10 @@ test("failures with one cause share a line, the most frequent first", () => {
 });
 
 test("many causes are cut to a page", () => {
-  const many = Array.from({ length: 50 }, (_, i) => ({ ...unreachable(`h${i}`), reason: `reason ${i}` }));
-  const lines = groupFailures(many);
-  expect(lines).toHaveLength(20);
-  expect(lines.at(-1)).toBe("… and 31 more causes");
+  const wanted = (i: number) => `ClientAliveInterval ${i}, wanted 60 (set by /etc/ssh/sshd_config:1)`;
+  const lines = planSummary(fleetOf(50, (i) => [wanted(i)]));
+  expect(lines).toHaveLength(21);
+  expect(lines.at(-1)).toBe("… and 32 more causes");
 });
 
 test.each([
@@ -55,22 +84,6 @@ test.each([
 ] as const)("an up that ended in %j", (outcomes, lines) => {
   expect(resultSummary(outcomes.map((outcome, i) => result(`h${i}`, outcome)))).toEqual(lines);
 });
-
-const looked = (targets: Extract<HostPlan, { kind: "looked" }>["targets"]): HostPlan => ({
-  kind: "looked",
-  targets,
-  openssh: "",
-});
-const state = {
-  side: "server" as const,
-  config: "/etc/ssh/sshd_config",
-  version: "9.2",
-  options: [],
-  differs: [],
-  firstProbeSeconds: null,
-  disconnectSeconds: null,
-  warnings: [],
-};
 
 test("a look at hosts that are all as wanted says nothing", () => {
   expect(planSummary(new Map([["a", looked([{ kind: "inSync", state, drift: [] }])]]))).toEqual([]);
@@ -95,4 +108,58 @@ test("a look says what differs, what was refused, what was not seen, and warns",
     `c: ${REFUSED}`,
     "d: not looked at: some of the inputs are not known before the update",
   ]);
+});
+
+describe("five hundred hosts", () => {
+  const from = (place: string) => `ClientAliveInterval 0, wanted 60 (set by ${place})`;
+  const FOREIGN = "[foreign-edit]";
+
+  test.each<[string, (i: number) => readonly string[], readonly string[]]>([
+    ["as wanted", () => [], []],
+    [
+      "with one that differs",
+      (i) => (i === 250 ? [from("/etc/ssh/sshd_config:3")] : []),
+      ["500 hosts, 499 as wanted, 1 to change", `h250: ${from("/etc/ssh/sshd_config:3")}`],
+    ],
+    [
+      "with one difference on all",
+      () => [from("/etc/ssh/sshd_config:3")],
+      [
+        "500 hosts, 0 as wanted, 500 to change",
+        `500 hosts (h0, h1, h2, h3, h4 and 495 more): ${from("/etc/ssh/sshd_config:3")}`,
+      ],
+    ],
+    [
+      "with one difference in a few places: each place has its hosts",
+      (i) => (i < 3 ? [from(`/etc/ssh/sshd_config:${i < 2 ? 3 : 9}`)] : []),
+      [
+        "500 hosts, 497 as wanted, 3 to change",
+        `2 hosts (h0, h1): ${from("/etc/ssh/sshd_config:3")}`,
+        `h2: ${from("/etc/ssh/sshd_config:9")}`,
+      ],
+    ],
+    [
+      "with one difference in more places than a page has lines: the places are counted",
+      (i) => [from(i < 300 ? "/a:3" : i < 400 ? "/b:7" : `/a:${i < 402 ? 5 : i}`)],
+      [
+        "500 hosts, 0 as wanted, 500 to change",
+        `500 hosts (h0, h1, h2, h3, h4 and 495 more): ${from("/a:3 on 300, /b:7 on 100, /a:5 on 2 and 98 other lines")}`,
+      ],
+    ],
+  ])("%s", (_, driftOf, lines) => {
+    const said = planSummary(fleetOf(500, driftOf)).filter((line) => !line.includes(FOREIGN));
+    expect(said).toEqual(lines);
+  });
+
+  test("with a reason of its own for each failure: those of one kind are one line", () => {
+    const failures = Array.from({ length: 500 }, (_, i) =>
+      i < 400
+        ? { ...unreachable(`h${i}`), reason: `no way to 192.0.2.${Math.max(0, i - 100)}` }
+        : { ...unreachable(`h${i}`), code: "timeout" as const },
+    );
+    expect(groupFailures(failures)).toEqual([
+      "400 hosts (h0, h1, h2, h3, h4 and 395 more): [unreachable] connect: no way to 192.0.2.0. Check the port. (300 reasons, this most often)",
+      "100 hosts (h400, h401, h402, h403, h404 and 95 more): [timeout] connect: the connection was refused. Check the port.",
+    ]);
+  });
 });

@@ -22,7 +22,7 @@ interface Example {
   readonly registers: readonly string[];
   /** What a stack must say for these hosts; keys are paths (`hosts.web-1.port`), `secrets` are set as secrets. */
   readonly config: (hosts: readonly LightHost[]) => { readonly plain: Config; readonly secrets: Config };
-  /** Light hosts that it is run against; 0: it needs a plugin that cannot be had everywhere, so mocks must do. */
+  /** Light hosts that it is run against here; 0: mocks must do. */
   readonly hosts: number;
 }
 
@@ -64,6 +64,13 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
       secrets: { deployKey: hosts[0]?.connection.privateKey ?? NO_KEY },
     }),
   },
+  // Its life on real hosts is in shards.test.ts.
+  shards: {
+    registers: [KEEPALIVE],
+    hosts: 0,
+    config: () => ({ plain: { shard: "0", shards: "1" }, secrets: {} }),
+  },
+  // Its plugin cannot be had everywhere.
   "with-command": {
     registers: [KEEPALIVE, "command:remote:Command"],
     hosts: 0,

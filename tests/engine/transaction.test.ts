@@ -3,6 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   cpSync,
   existsSync,
   linkSync,
@@ -598,6 +599,34 @@ describe("the judgement", () => {
     );
     expect(configuration(host)).toEqual(before);
     expect(await logged(host, "Received SIGHUP")).toBe(0);
+    await expectSound(host);
+  });
+
+  test("asks a managed host's sshd for its version once, and again when the program has changed", async () => {
+    const host = await newHost();
+    const [program, asked] = [path.join(host.dir, "counting-sshd"), path.join(host.dir, "asked")];
+    await host.write(
+      "counting-sshd",
+      `#!/bin/sh\ncase " $* " in *' -V '*) echo x >>${asked} ;; esac\nexec /usr/sbin/sshd "$@"\n`,
+    );
+    chmodSync(program, 0o755);
+    const count = (): number => readFileSync(asked, "utf8").length / 2;
+    const inputs = serverOn(host, { server: { clientAliveInterval: 60, sshdPath: program } });
+    const applied = await created(inputs);
+    const before = count();
+    const observed = async () => (await read(applied.id, applied.outputs)).outputs.observed;
+    const known = await observed();
+    expect(known).toMatchObject({ h: { openssh: expect.stringMatching(/^OpenSSH_\d+\.\d+/) } });
+    expect(await observed()).toEqual(known);
+    expect(count()).toBe(before);
+    // Another file under the same name, with the old one's dates.
+    copyFileSync(program, `${program}.new`);
+    const { atime, mtime } = statSync(program);
+    utimesSync(`${program}.new`, atime, mtime);
+    renameSync(`${program}.new`, program);
+    expect(await observed()).toEqual(known);
+    expect(count()).toBe(before + 1);
+    await removed(applied);
     await expectSound(host);
   });
 

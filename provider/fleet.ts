@@ -325,6 +325,8 @@ export interface FleetProgress {
   readonly failed: number;
   /** Of the hosts under way the one that was begun first, and the step it is at. */
   readonly slowest?: { readonly name: string; readonly step: Step };
+  /** Nothing more will come: all hosts are done with, or no further one is started. */
+  readonly ended: boolean;
 }
 
 /** What a caller may want of a fleet while it is worked on. */
@@ -346,9 +348,9 @@ export async function doFleet(
   let failures = 0;
   const counts = { total: tasks.length, done: 0, changed: 0, failed: 0 };
   const underWay = new Map<string, Step>();
-  const tell = (): void => {
+  const tell = (ended = false): void => {
     const [first] = underWay;
-    progress?.({ ...counts, ...(first === undefined ? {} : { slowest: { name: first[0], step: first[1] } }) });
+    progress?.({ ...counts, ...(first === undefined ? {} : { slowest: { name: first[0], step: first[1] } }), ended });
   };
   const run = (task: Task): Promise<HostResult> =>
     limit(async () => {
@@ -373,6 +375,7 @@ export async function doFleet(
   // A canary is there to fail alone: one failure among them ends the rollout, whatever maxFailures allows later.
   if (canaries.some((r) => r.outcome === "failed")) failures = Math.max(failures, rollout.maxFailures + 1);
   const rest = await Promise.all(tasks.slice(rollout.canary).map(run));
+  if (tasks.length > 0) tell(true);
   return [...canaries, ...rest];
 }
 

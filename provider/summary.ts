@@ -93,14 +93,25 @@ function progressText({ total, done, changed, failed, slowest }: FleetProgress):
 /** How often a passing line is written at most, in milliseconds. */
 const SHOW_EVERY_MS = 250;
 
-/** Shows a fleet's progress: not more often than people read, and always its end. */
+/** Shows a fleet's progress: not more often than people read, its last state in time, and always its end. */
 export function showProgress(show: (text: string) => void): (progress: FleetProgress) => void {
   let last = Number.NEGATIVE_INFINITY;
+  let shown = "";
+  let latest: FleetProgress | undefined;
+  let waiting: NodeJS.Timeout | undefined;
+  const emit = (): void => {
+    clearTimeout(waiting);
+    waiting = undefined;
+    last = performance.now();
+    const text = latest === undefined ? "" : progressText(latest);
+    if (text !== shown) show(text);
+    shown = text;
+  };
   return (progress) => {
-    const now = performance.now();
-    if (now - last < SHOW_EVERY_MS && progress.done < progress.total) return;
-    last = now;
-    show(progressText(progress));
+    latest = progress;
+    const wait = last + SHOW_EVERY_MS - performance.now();
+    if (progress.ended || wait <= 0) emit();
+    else waiting ??= setTimeout(emit, wait).unref();
   };
 }
 

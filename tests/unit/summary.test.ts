@@ -1,6 +1,6 @@
 /** What people read after a look and after an up: counts first, equal causes on one line, bounded, escaped. */
 import type { HostPlan, HostResult } from "../../provider/fleet";
-import { groupFailures, namesOf, planSummary, resultSummary } from "../../provider/summary";
+import { groupFailures, namesOf, planSummary, resultSummary, showProgress } from "../../provider/summary";
 
 const unreachable = (host: string) => ({
   code: "unreachable" as const,
@@ -162,4 +162,30 @@ describe("five hundred hosts", () => {
       "100 hosts (h400, h401, h402, h403, h404 and 95 more): [timeout] connect: the connection was refused. Check the port.",
     ]);
   });
+});
+
+test("progress is shown at once, then a few times a second with its last state, and its end at once", () => {
+  jest.useFakeTimers();
+  try {
+    const shown: string[] = [];
+    const tell = showProgress((text) => shown.push(text));
+    const at = (step: "observe" | "validate" | "verify") => ({
+      ...{ total: 2, done: 0, changed: 0, failed: 0, ended: false },
+      slowest: { name: "web-1", step },
+    });
+    tell(at("observe"));
+    tell(at("validate"));
+    tell(at("verify"));
+    expect(shown).toEqual(["0/2 hosts; web-1: observe"]);
+    // Nothing more happens for a long time: what is shown is where it stands.
+    jest.advanceTimersByTime(1_000);
+    expect(shown).toEqual(["0/2 hosts; web-1: observe", "0/2 hosts; web-1: verify"]);
+    tell({ ...at("verify"), done: 1, changed: 1 });
+    tell({ total: 2, done: 2, changed: 1, failed: 1, ended: true });
+    expect(shown.slice(2)).toEqual(["1/2 hosts, 1 changed; web-1: verify", "2/2 hosts, 1 changed, 1 failed"]);
+    jest.advanceTimersByTime(1_000);
+    expect(shown).toHaveLength(4);
+  } finally {
+    jest.useRealTimers();
+  }
 });

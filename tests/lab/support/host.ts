@@ -266,9 +266,9 @@ async function makeBridge(folder: TempFolder): Promise<{ number: number; holder:
       ip link set ctl master br0 up
       ${HOLD}`;
     try {
-      // Two labs at a time on a machine: hosts share its limits (inotify instances above all), and times are measured.
+      // One lab at a time on a machine: hosts share its limits (inotify instances above all), and times are measured.
       mkdirSync(imagesFolder(), { recursive: true, mode: 0o700 });
-      const turn = 'while :; do for n in 1 2; do exec 9>"$0.$n"; flock -n 9 && exec "$@"; done; sleep 0.5; done';
+      const turn = 'exec 9>"$0"; flock 9 && exec "$@"';
       const holder = await hold(["-n"], script, [folder.path], ["sh", "-c", turn, join(imagesFolder(), "running")]);
       await must("ip", ["addr", "add", `${bridgeNet(number)}.1/24`, "dev", leg]);
       await must("ip", ["addr", "add", `${bridgeNet6(number)}:1/64`, "dev", leg, "nodad"]);

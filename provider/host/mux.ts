@@ -4,7 +4,7 @@
  * protocol (RFC 4254) over the control socket, in clear between two processes of one user. OpenSSH 7.4 and newer.
  */
 import { createConnection, type Socket } from "node:net";
-import type { Running, SpawnResult, Watched } from "./spawn";
+import { outputOf, type Running, type SpawnResult, type Watched } from "./spawn";
 
 const HELLO = 0x00000001;
 const ALIVE_CHECK = 0x10000004;
@@ -131,15 +131,10 @@ export interface SharedCommand extends Watched {
  * process had run it: 255 with a reason on stderr where there was no session. Never rejects.
  */
 export function runShared(request: SharedCommand): Promise<SpawnResult> {
-  const maxStdout = request.maxStdout ?? 1024 * 1024;
-  const maxStderr = request.maxStderr ?? 64 * 1024;
   return new Promise((resolve) => {
-    const out: Buffer[] = [];
-    let err: Buffer = Buffer.alloc(0);
-    let outSize = 0;
     let code: number | null = null;
+    let reason: string | undefined;
     let timedOut = false;
-    let overflow = false;
     let settled = false;
     let proxied = false;
     /** The far side's channel number, once there is a channel. */
@@ -161,13 +156,16 @@ export function runShared(request: SharedCommand): Promise<SpawnResult> {
       if (proxied && channel === undefined) socket.unref();
       // What was written still goes out.
       else socket.destroySoon();
-      resolve({ code, signal: null, stdout: Buffer.concat(out), stderr: err, timedOut, overflow });
+      const kept = output.kept();
+      // Where there was no session nobody else has said why.
+      const stderr = reason === undefined ? kept.stderr : Buffer.concat([kept.stderr, Buffer.from(reason)]);
+      resolve({ code, signal: null, ...kept, stderr, timedOut });
     };
     const fail = (why: string): void => {
       if (settled) return;
       if (code === null) {
         code = 255;
-        err = Buffer.concat([err, Buffer.from(`the shared connection is of no use: ${why}\n`)]);
+        reason = `the shared connection is of no use: ${why}\n`;
       }
       settle();
     };
@@ -218,27 +216,16 @@ export function runShared(request: SharedCommand): Promise<SpawnResult> {
       },
     };
 
+    const output = outputOf(request, control);
     const received = (bytes: Buffer, isError: boolean): void => {
       taken += bytes.length;
       if (taken >= REFILL && channel !== undefined) {
         send(CHANNEL.windowAdjust, uint32(channel, taken));
         taken = 0;
       }
-      if (isError) {
-        err = Buffer.concat([err, bytes]).subarray(-maxStderr);
-        request.onStderr?.(bytes, control);
-        return;
-      }
-      if (overflow) return;
-      outSize += bytes.length;
-      if (outSize > maxStdout) {
-        overflow = true;
-        kill();
-        return;
-      }
+      if (isError) output.stderr(bytes);
       // Its own memory: what it is a part of is a whole chunk of the socket.
-      out.push(Buffer.from(bytes));
-      request.onStdout?.(bytes, control);
+      else output.stdout(Buffer.from(bytes));
     };
 
     const channelMessage = (type: number, body: Buffer): void => {

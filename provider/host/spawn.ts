@@ -82,10 +82,43 @@ process.on("exit", () => {
   for (const child of running) signalGroup(child, "SIGTERM");
 });
 
+/** What something printed, kept within its bounds. */
+export interface Output {
+  readonly stdout: (chunk: Buffer) => void;
+  readonly stderr: (chunk: Buffer) => void;
+  /** What was kept. */
+  readonly kept: () => Pick<SpawnResult, "stdout" | "stderr" | "overflow">;
+}
+
+/** Keeps what `running` prints and tells its watchers; ends it when that is too much. */
+export function outputOf(watched: Watched, running: Running): Output {
+  const { maxStdout = 1024 * 1024, maxStderr = 64 * 1024 } = watched;
+  const out: Buffer[] = [];
+  let err: Buffer = Buffer.alloc(0);
+  let size = 0;
+  let overflow = false;
+  return {
+    stdout: (chunk) => {
+      if (overflow) return;
+      size += chunk.length;
+      if (size > maxStdout) {
+        overflow = true;
+        running.kill();
+        return;
+      }
+      out.push(chunk);
+      watched.onStdout?.(chunk, running);
+    },
+    stderr: (chunk) => {
+      err = Buffer.concat([err, chunk]).subarray(-maxStderr);
+      watched.onStderr?.(chunk, running);
+    },
+    kept: () => ({ stdout: Buffer.concat(out), stderr: err, overflow }),
+  };
+}
+
 /** Runs one process to its end, in a session of its own (no terminal, so nothing can ask the user past us). */
 export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
-  const maxStdout = request.maxStdout ?? 1024 * 1024;
-  const maxStderr = request.maxStderr ?? 64 * 1024;
   return new Promise((resolve) => {
     const child = spawn(request.file, request.args, {
       env: request.env ?? process.env,
@@ -94,11 +127,7 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
     });
     const { stdin, stdout, stderr } = child;
     running.add(child);
-    const out: Buffer[] = [];
-    let err: Buffer = Buffer.alloc(0);
-    let outSize = 0;
     let timedOut = false;
-    let overflow = false;
     let settled = false;
     let killTimer: NodeJS.Timeout | undefined;
     let exit: { code: number | null; signal: NodeJS.Signals | null } | undefined;
@@ -124,6 +153,7 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
         if (!settled) timer = setTimeout(expire, ms);
       },
     };
+    const output = outputOf(request, control);
     const settle = (error?: NodeJS.ErrnoException): void => {
       if (settled) return;
       settled = true;
@@ -134,10 +164,8 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
       resolve({
         code: exit?.code ?? null,
         signal: exit?.signal ?? null,
-        stdout: Buffer.concat(out),
-        stderr: err,
+        ...output.kept(),
         timedOut,
-        overflow,
         ...(error === undefined ? {} : { error }),
       });
     };
@@ -145,20 +173,10 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
     // EPIPE: the process ended without reading all; its exit status says more.
     stdin.on("error", () => undefined);
     stdout.on("data", (chunk: Buffer) => {
-      if (overflow || settled) return;
-      outSize += chunk.length;
-      if (outSize > maxStdout) {
-        overflow = true;
-        kill();
-        return;
-      }
-      out.push(chunk);
-      request.onStdout?.(chunk, control);
+      if (!settled) output.stdout(chunk);
     });
     stderr.on("data", (chunk: Buffer) => {
-      if (settled) return;
-      err = Buffer.concat([err, chunk]).subarray(-maxStderr);
-      request.onStderr?.(chunk, control);
+      if (!settled) output.stderr(chunk);
     });
     child.on("error", (error) => {
       if (child.pid === undefined) settle(error);

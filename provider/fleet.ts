@@ -146,28 +146,24 @@ export function factsOf(way: Way, fresh = false, failures: "again" | "remembered
   return facts;
 }
 
-/** Carries a plan out; whatever comes of it, what was seen before no longer counts. */
-async function change(way: Way, transaction: TransactionPlan): Promise<Transacted> {
-  const { confirmTimeout, verifyAs } = way.settings;
+/** Does something to a host; whatever comes of it, what was seen before no longer counts. */
+async function doing<T>(way: Way, work: Promise<T>): Promise<T> {
   try {
-    return await transact(way.connector, transaction, {
-      confirmSeconds: confirmTimeout,
-      verifyAs,
-      ...(way.step === undefined ? {} : { step: way.step }),
-    });
+    return await work;
   } finally {
     looks.delete(lookKey(way.settings));
   }
 }
 
-/** Notes on the host who manages it; what was seen of that before no longer counts. */
-async function own(way: Way, ownership: Own): Promise<void> {
-  try {
-    await takeOwnership(way.connector, ownership);
-  } finally {
-    looks.delete(lookKey(way.settings));
-  }
+/** Carries a plan out. */
+function change(way: Way, transaction: TransactionPlan): Promise<Transacted> {
+  const { confirmTimeout, verifyAs } = way.settings;
+  const step = way.step === undefined ? {} : { step: way.step };
+  return doing(way, transact(way.connector, transaction, { confirmSeconds: confirmTimeout, verifyAs, ...step }));
 }
+
+/** Notes on the host who manages it. */
+const own = (way: Way, ownership: Own): Promise<void> => doing(way, takeOwnership(way.connector, ownership));
 
 /** Looks at a host and plans, changing nothing. Never rejects for what a host does. */
 export async function planHost(settings: HostSettings, owner: string | undefined, fresh = false): Promise<HostPlan> {

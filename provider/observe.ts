@@ -212,7 +212,7 @@ function readTarget(host: string, section: Section): TargetFacts {
   const get = (name: string): string | undefined => section.records.find((r) => r.name === name)?.value;
   const all = (name: string): string[] => section.records.filter((r) => r.name === name).map((r) => r.value);
 
-  const bytes = readBytes(host, section);
+  const { bytes, sums } = readBytes(host, section);
   const times = readTimes(all("times"));
   const immutable = readImmutable(all("attributes"));
   const files = new Map<string, Writable<FileFacts>>();
@@ -268,14 +268,14 @@ function readTarget(host: string, section: Section): TargetFacts {
   const tooBig = all("bytes.toobig");
   for (const each of files.values()) {
     const place = each.real ?? each.path;
-    const sum = bytes.get(each.path);
+    const sum = sums.get(each.path);
     const links = times.get(place)?.links;
     if (immutable(each.path.replace(/[^/]*$/, "")) && each.folder === "writable") each.folder = "readonly";
     if (each.real !== undefined && (immutable(place) || immutable(place.replace(/[^/]*$/, "")))) {
       each.readonly = "immutable";
     }
     if (tooBig.includes(each.path)) each.problem = "toobig";
-    if (sum !== undefined) each.sum = sumOf(sum);
+    if (sum !== undefined) each.sum = sum;
     if (links !== undefined) each.links = links;
   }
   for (const at of folders.keys()) if (immutable(at.replace(/[^/]*$/, ""))) folders.set(at, "readonly");
@@ -362,19 +362,26 @@ function readDaemon(
 /** OpenSSH's own line of what `-V` printed: releases before 9.3 do not know the option and say it before their usage. */
 const versionLine = (said: string): string => said.split("\n").find((line) => line.includes("OpenSSH_")) ?? "";
 
-/** The bytes of all files that were read. Throws KeepaliveError (protocol) when they are not what their checksums say. */
-function readBytes(host: string, section: Section): Map<string, ByteString> {
-  const files = new Map<string, ByteString>();
-  let sums = "";
+/**
+ * The bytes of all files that were read, and their sums. Throws KeepaliveError (protocol) when the bytes are not what
+ * their checksums say.
+ */
+function readBytes(
+  host: string,
+  section: Section,
+): { readonly bytes: Map<string, ByteString>; readonly sums: Map<string, string> } {
+  const files = { bytes: new Map<string, ByteString>(), sums: new Map<string, string>() };
+  let list = "";
   for (const { name, value } of section.records) {
-    if (name === "bytes.sums") sums = value;
+    if (name === "bytes.sums") list = value;
     if (name !== "bytes") continue;
     let at = 0;
-    for (const line of sums.split("\n").filter((l) => l !== "")) {
+    for (const line of list.split("\n").filter((l) => l !== "")) {
       const [, crc = "", size = "", path = ""] = /^(\d+) (\d+) (.*)$/s.exec(line) ?? [];
       const bytes = value.slice(at, at + Number(size));
+      const sum = `${crc} ${size}`;
       at += Number(size);
-      if (sumOf(bytes) !== `${crc} ${size}`) {
+      if (sumOf(bytes) !== sum) {
         throw new KeepaliveError({
           code: "protocol",
           host,
@@ -383,7 +390,8 @@ function readBytes(host: string, section: Section): Map<string, ByteString> {
           remedy: "Run again",
         });
       }
-      files.set(path, bytes);
+      files.bytes.set(path, bytes);
+      files.sums.set(path, sum);
     }
   }
   return files;
@@ -438,13 +446,11 @@ function changedSince(
   const noted = identity !== undefined && identity !== "" && get("daemon.asof") === identity;
   const reference = noted ? `${get("target.folder")}/asof` : loaded?.startsWith("/") === true ? loaded : undefined;
   const since = reference === undefined ? undefined : times.get(reference)?.modified;
+  let late: (time: bigint) => boolean;
   // Clocks of file systems tick slowly: beside the PidFile, what cannot be told apart counts as changed.
-  const after = (time: bigint): boolean => (since === undefined ? false : noted ? time > since : time >= since);
-  const start = loaded !== undefined && /^\d+$/.test(loaded) ? nanos(loaded) : undefined;
-  if (since === undefined && start === undefined) return undefined;
-  const seconds = 1_000_000_000n;
-  const late = (time: bigint): boolean =>
-    since !== undefined ? after(time) : start !== undefined && time / seconds > start / seconds;
+  if (since !== undefined) late = (time) => (noted ? time > since : time >= since);
+  else if (loaded !== undefined && /^\d+$/.test(loaded)) late = (time) => time >= nanos(loaded) + nanos("1");
+  else return undefined;
   const changed: string[] = [];
   for (const { path, real } of files) {
     const seen = [path, real].flatMap((p) => (p === undefined ? [] : (times.get(p)?.changed ?? [])));

@@ -269,14 +269,19 @@ daemon_args() {
   ARGS=$ARGS$held_
 }
 
-# bare_option WORD: it ends with an option whose argument is the next word (getopt(3): flags without argument may stand
-# before in the same word).
-bare_option() {
-  bare_=${1#-}
+# option_of WORD: its last option, with the argument if that stands in the word too, in $OPTION (getopt(3): flags without
+# argument may stand before in the same word).
+option_of() {
+  OPTION=${1#-}
   while :; do
-    case $bare_ in [46DGQRTdeiqrtV]?*) bare_=${bare_#?} ;; *) break ;; esac
+    case $OPTION in [46DGQRTdeiqrtV]?*) OPTION=${OPTION#?} ;; *) return 0 ;; esac
   done
-  case $bare_ in [CEbcfghkopu]) return 0 ;; esac
+}
+
+# bare_option WORD: it ends with an option whose argument is the next word.
+bare_option() {
+  option_of "$1"
+  case $OPTION in [CEbcfghkopu]) return 0 ;; esac
   return 1
 }
 
@@ -293,10 +298,8 @@ daemon_options() {
       continue
     fi
     if [ -z "$flag_" ]; then
-      case $word_ in -*) word_=${word_#-} ;; *) continue ;; esac
-      while :; do
-        case $word_ in [46DGQRTdeiqrtV]?*) word_=${word_#?} ;; *) break ;; esac
-      done
+      case $word_ in -*) option_of "$word_" ;; *) continue ;; esac
+      word_=$OPTION
       case $word_ in
         [CEbcfghkopu])
           flag_=$word_

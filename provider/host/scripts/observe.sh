@@ -154,12 +154,10 @@ END
 facts_at_once() {
   IDENTITY=
   auxv_=/proc/${1:-none}/auxv
-  set --
-  rest_=$LOOKED
-  while [ -n "$rest_" ]; do
-    set -- "$@" "${rest_%%"$NL"*}"
-    rest_=${rest_#*"$NL"}
-  done
+  frame_words "$NL"
+  # shellcheck disable=SC2086 # a line each
+  set -- $LOOKED
+  frame_words_end
   times_=
   if [ $# -gt 0 ]; then
     # A line each: names, bytes, time of the last status change and of the last modification in seconds, path. busybox's
@@ -431,11 +429,10 @@ observe_client() {
   record ssh.version "$(ssh -V 2>&1 </dev/null)"
   namespace
   # ssh -G runs the commands of `Match exec`: a look must not.
-  set --
-  while [ -n "$files_read_" ]; do
-    set -- "$@" "${files_read_%%"$NL"*}"
-    files_read_=${files_read_#*"$NL"}
-  done
+  frame_words "$NL"
+  # shellcheck disable=SC2086 # a line each
+  set -- $files_read_
+  frame_words_end
   if [ $# -gt 0 ]; then
     exec_=$(grep -l -i -E '^[[:space:]]*"?match"?[[:space:]=].*exec' "$@" 2>/dev/null)
     if [ -n "$exec_" ]; then

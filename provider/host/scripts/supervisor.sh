@@ -250,7 +250,7 @@ put() {
       return 1
     fi
   fi
-  # A full disk leaves a short file: the checksum tells.
+  # A full disk leaves a short file.
   cat "$1" >"$tmp_" 2>/dev/null
   if ! cmp -s "$1" "$tmp_"; then
     rm -f -- "$tmp_"
@@ -539,11 +539,11 @@ revert() {
   restore_files
   outcome_=reverted
   [ -z "$LEFT" ] || outcome_="reverted, left alone:$LEFT"
-  if ! bring_back; then outcome_="$outcome_, the daemon is not back"; fi
-  case $outcome_ in
-    *'not back'*) ;;
-    *) [ -z "$PID" ] || knows_files before ;;
-  esac
+  if ! bring_back; then
+    outcome_="$outcome_, the daemon is not back"
+  elif [ -n "$PID" ]; then
+    knows_files before
+  fi
   status "$outcome_"
   unlock reverting "$outcome_"
 }

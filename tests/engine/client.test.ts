@@ -13,7 +13,6 @@ import {
 import path from "node:path";
 import type { Bag } from "../../provider/lifecycle";
 import { startLightHost } from "../support/lightHost";
-import { makeTempFolder } from "../support/tempFolder";
 import {
   below,
   created,
@@ -27,15 +26,12 @@ import {
   removed,
   startController,
   started,
+  testFolder,
   until,
   updated,
 } from "./hostCase";
 
-const folder = makeTempFolder();
-process.env.TMPDIR = folder.path;
-process.env.XDG_RUNTIME_DIR = "";
-process.env.SSH_AUTH_SOCK = "";
-afterAll(() => folder.remove());
+const folder = testFolder();
 
 const DEBIAN =
   "# This is the ssh client system-wide configuration file.\nInclude /nonexistent/ssh_config.d/*.conf\n\nHost *\n#   Port 22\n    SendEnv LANG LC_*\n    HashKnownHosts yes\n";

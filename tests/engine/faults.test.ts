@@ -7,7 +7,6 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import path from "node:path";
 import { stagedScript } from "../../provider/host";
 import { type LightHost, startLightHost } from "../support/lightHost";
-import { makeTempFolder } from "../support/tempFolder";
 import {
   below,
   configuration,
@@ -20,14 +19,11 @@ import {
   serverOn,
   startController,
   stateFolder,
+  testFolder,
   until,
 } from "./hostCase";
 
-const folder = makeTempFolder();
-process.env.TMPDIR = folder.path;
-process.env.XDG_RUNTIME_DIR = "";
-process.env.SSH_AUTH_SOCK = "";
-afterAll(() => folder.remove());
+const folder = testFolder();
 jest.setTimeout(300_000);
 
 /** Seconds; the shortest that inputs take. */

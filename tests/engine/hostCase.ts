@@ -10,12 +10,22 @@ import { type Failure, isKeepaliveError } from "../../provider/errors";
 import { failureOf, forgetLooks } from "../../provider/fleet";
 import { type Applied, type Bag, check, create, type Reporter, remove, update } from "../../provider/lifecycle";
 import type { LightHost } from "../support/lightHost";
-import { projectRoot, setupModule, type TempFolder } from "../support/tempFolder";
+import { makeTempFolder, projectRoot, setupModule, type TempFolder } from "../support/tempFolder";
 
 /** Takes what the life-cycle says. */
 export function listener(): Reporter & { readonly lines: string[] } {
   const lines: string[] = [];
   return { lines, info: (text) => lines.push(text), warn: (text) => lines.push(text) };
+}
+
+/** A folder for this file's hosts; the connector's own files go there too, and the user's agent is out of reach. */
+export function testFolder(): TempFolder {
+  const folder = makeTempFolder();
+  process.env.TMPDIR = folder.path;
+  process.env.XDG_RUNTIME_DIR = "";
+  process.env.SSH_AUTH_SOCK = "";
+  afterAll(() => folder.remove());
+  return folder;
 }
 
 /** Server settings for one light host, as a program gives them. */

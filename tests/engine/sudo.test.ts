@@ -4,7 +4,6 @@ import { chmodSync, existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { Bag } from "../../provider/lifecycle";
 import { startLightHost } from "../support/lightHost";
-import { makeTempFolder } from "../support/tempFolder";
 import {
   configuration,
   created,
@@ -15,13 +14,10 @@ import {
   refusedCreate,
   removed,
   started,
+  testFolder,
 } from "./hostCase";
 
-const folder = makeTempFolder();
-process.env.TMPDIR = folder.path;
-process.env.XDG_RUNTIME_DIR = "";
-process.env.SSH_AUTH_SOCK = "";
-afterAll(() => folder.remove());
+const folder = testFolder();
 
 const PASSWORD = "correct horse";
 const why = noNamespaces() ?? (spawnSync("sudo", ["-V"]).status === 0 ? undefined : "sudo is not installed");

@@ -21,7 +21,6 @@ import {
 import path from "node:path";
 import { create, read, remove } from "../../provider/lifecycle";
 import { type HostFiles, type HostSetting, type LightHost, startLightHost } from "../support/lightHost";
-import { makeTempFolder } from "../support/tempFolder";
 import {
   below,
   configuration,
@@ -42,15 +41,12 @@ import {
   startController,
   started,
   stateFolder,
+  testFolder,
   until,
   updated,
 } from "./hostCase";
 
-const folder = makeTempFolder();
-process.env.TMPDIR = folder.path;
-process.env.XDG_RUNTIME_DIR = "";
-process.env.SSH_AUTH_SOCK = "";
-afterAll(() => folder.remove());
+const folder = testFolder();
 
 /** A main file that begins with its drop-in folder, as Debian's, and ends with more of its own. */
 const debian =

@@ -7,7 +7,7 @@ import { probeHosts } from "./config";
 import { type Failure, isKeepaliveError, KeepaliveError, printable, type Step } from "./errors";
 import { type Connector, localConnector, type SshTarget, sshConnector } from "./host";
 import type { HostSettings, RolloutSettings } from "./inputs";
-import { type HostFacts, type Look, observe } from "./observe";
+import { type HostFacts, type Look, observe, type Seen } from "./observe";
 import {
   type Own,
   planRemoval,
@@ -17,6 +17,7 @@ import {
   type TransactionPlan,
   type Wish,
 } from "./plan";
+import { wishDigest } from "./remembered";
 import { parseVersion } from "./semantics";
 import type { Side } from "./settings";
 import { NOTHING_CHANGED, settleLeftover, type Transacted, takeOwnership, transact } from "./transaction";
@@ -24,6 +25,8 @@ import { NOTHING_CHANGED, settleLeftover, type Transacted, takeOwnership, transa
 /** What one look at a host led to. */
 export type HostPlan =
   | { readonly kind: "looked"; readonly targets: readonly TargetPlan[]; readonly openssh: string }
+  /** The host says itself that nothing has changed since it was as is wanted now. */
+  | { readonly kind: "unchanged" }
   | { readonly kind: "failed"; readonly failure: Failure }
   | { readonly kind: "unknown"; readonly properties: readonly string[] };
 
@@ -31,6 +34,8 @@ export type HostPlan =
 export interface HostResult {
   readonly name: string;
   readonly outcome: "unchanged" | "changed" | "failed" | "stopped";
+  /** Nothing has changed since the last look: `states` and `openssh` are as they were then, and not here. */
+  readonly asBefore?: true;
   readonly failure?: Failure;
   readonly states: readonly TargetState[];
   readonly openssh: string;
@@ -65,11 +70,13 @@ export function wayTo(settings: HostSettings): Way {
 /** What to look at on a host. */
 export function lookFor(settings: HostSettings): Look {
   const { server, client } = settings;
+  const wish = wishOf(settings, "server");
   return {
     ...(server === undefined
       ? {}
       : {
           server: {
+            ...(wish === undefined ? {} : { wish: wishDigest(wish) }),
             ...(server.configPath === undefined ? {} : { configPath: server.configPath }),
             ...(server.sshdPath === undefined ? {} : { sshdPath: server.sshdPath }),
           },
@@ -107,7 +114,7 @@ export function wishOf(settings: HostSettings, side: Side): Wish | undefined {
  * Looks remembered within this process: check and diff of one phase follow each other at once and must not cost two
  * round trips. What an up does is guarded by fingerprints on the host, so an old look can only fail, not harm.
  */
-const looks = new Map<string, { readonly at: number; readonly facts: Promise<HostFacts>; failed?: true }>();
+const looks = new Map<string, { readonly at: number; readonly seen: Promise<Seen>; failed?: true }>();
 
 /** How long a look is good for, in milliseconds. */
 const LOOK_TTL_MS = 60_000;
@@ -120,20 +127,30 @@ export function forgetLooks(): void {
 const lookKey = (settings: HostSettings): string =>
   JSON.stringify([settings.local, settings.connection, settings.become, lookFor(settings)]);
 
+/** What a look must bring: `short`, that nothing has changed will do; `whole`, all facts; `fresh`, all of them, anew. */
+export type Depth = "short" | "whole" | "fresh";
+
 /**
- * Facts of a host: fetched now, or remembered from a moment ago. A look that failed is remembered only for those that
+ * What is seen of a host: now, or remembered from a moment ago. A look that failed is remembered only for those that
  * do nothing but look (`failures`), who would otherwise wait for the same host again; before a change the host may answer.
  */
-export function factsOf(way: Way, fresh = false, failures: "again" | "remembered" = "again"): Promise<HostFacts> {
-  const look = lookFor(way.settings);
+async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" = "again"): Promise<Seen> {
   const key = lookKey(way.settings);
   const known = looks.get(key);
   const usable = known !== undefined && (known.failed === undefined || failures === "remembered");
-  if (!fresh && usable && performance.now() - known.at < LOOK_TTL_MS) return known.facts;
-  const facts = observe(way.connector, look);
-  const remembered: { at: number; facts: Promise<HostFacts>; failed?: true } = { at: performance.now(), facts };
+  if (depth !== "fresh" && usable && performance.now() - known.at < LOOK_TTL_MS) {
+    const seen = await known.seen;
+    if (depth === "short" || "facts" in seen) return seen;
+  }
+  const { server, ...look } = lookFor(way.settings);
+  const { wish, ...whole } = server ?? {};
+  const seen = observe(way.connector, {
+    ...look,
+    ...(server === undefined ? {} : { server: depth === "short" ? server : whole }),
+  });
+  const remembered: { at: number; seen: Promise<Seen>; failed?: true } = { at: performance.now(), seen };
   looks.set(key, remembered);
-  facts.then(
+  seen.then(
     // The time that it took does not count: a slow host would be looked at twice.
     () => {
       remembered.at = performance.now();
@@ -143,7 +160,14 @@ export function factsOf(way: Way, fresh = false, failures: "again" | "remembered
       remembered.failed = true;
     },
   );
-  return facts;
+  return seen;
+}
+
+/** All facts of a host: fetched now, or remembered from a moment ago. */
+export async function factsOf(way: Way, fresh = false): Promise<HostFacts> {
+  const seen = await seenOf(way, fresh ? "fresh" : "whole");
+  if (!("facts" in seen)) throw new Error("a whole look was not answered by one");
+  return seen.facts;
 }
 
 /** Does something to a host; whatever comes of it, what was seen before no longer counts. */
@@ -166,11 +190,12 @@ function change(way: Way, transaction: TransactionPlan): Promise<Transacted> {
 const own = (way: Way, ownership: Own): Promise<void> => doing(way, takeOwnership(way.connector, ownership));
 
 /** Looks at a host and plans, changing nothing. Never rejects for what a host does. */
-export async function planHost(settings: HostSettings, owner: string | undefined, fresh = false): Promise<HostPlan> {
+export async function planHost(settings: HostSettings, owner: string | undefined, depth: Depth): Promise<HostPlan> {
   if (settings.unknown.length > 0) return { kind: "unknown", properties: settings.unknown };
   try {
-    const facts = await factsOf(wayTo(settings), fresh, "remembered");
-    return { kind: "looked", targets: plansOf(settings, facts, owner), openssh: opensshOf(facts) };
+    const seen = await seenOf(wayTo(settings), depth, "remembered");
+    if (!("facts" in seen)) return { kind: "unchanged" };
+    return { kind: "looked", targets: plansOf(settings, seen.facts, owner), openssh: opensshOf(seen.facts) };
   } catch (error) {
     return { kind: "failed", failure: failureOf(error, settings.name) };
   }
@@ -186,7 +211,7 @@ function plansOf(settings: HostSettings, facts: HostFacts, owner: string | undef
   });
 }
 
-const placeOf = (facts: HostFacts, side: Side): string => `${facts.boot} ${facts[side]?.stateFolder}`;
+const placeOf = (boot: string, stateFolder: string | undefined): string => `${boot} ${stateFolder}`;
 
 const opensshOf = (facts: HostFacts): string => parseVersion((facts.server ?? facts.client)?.version ?? "")?.text ?? "";
 
@@ -195,11 +220,11 @@ export async function planFleet(
   all: readonly HostSettings[],
   parallel: number,
   owner: string | undefined,
-  fresh = false,
+  depth: Depth,
 ): Promise<ReadonlyMap<string, HostPlan>> {
   const limit = pLimit(parallel);
   const plans = await Promise.all(
-    all.map((settings) => limit(async () => [settings.name, await planHost(settings, owner, fresh)] as const)),
+    all.map((settings) => limit(async () => [settings.name, await planHost(settings, owner, depth)] as const)),
   );
   return new Map(plans);
 }
@@ -208,6 +233,8 @@ export async function planFleet(
 export interface Task {
   readonly settings: HostSettings;
   readonly verb: "apply" | "remove";
+  /** What is there is known from before: on a host that says that nothing has changed nothing needs to be looked at. */
+  readonly known?: boolean;
 }
 
 /** Does one task; never rejects for what a host does. */
@@ -217,7 +244,7 @@ async function doHost(task: Task, owner: string, step?: (step: Step) => void): P
   try {
     const way = { ...wayTo(settings), ...(step === undefined ? {} : { step }) };
     step?.("observe");
-    return await (verb === "apply" ? apply(way, owner) : remove(way, owner));
+    return await (verb === "apply" ? apply(way, owner, task.known === true) : remove(way, owner));
   } catch (error) {
     return { ...base, outcome: "failed", failure: failureOf(error, settings.name) };
   }
@@ -259,9 +286,18 @@ async function settledFacts(way: Way, fresh: boolean): Promise<HostFacts> {
   return factsOf(way, true);
 }
 
-async function apply(way: Way, owner: string): Promise<HostResult> {
+async function apply(way: Way, owner: string, known: boolean): Promise<HostResult> {
   const { settings } = way;
-  return withRetries(settings.name, async (fresh) => {
+  const { name } = settings;
+  return withRetries(name, async (fresh) => {
+    if (known && !fresh) {
+      const seen = await seenOf(way, "short");
+      if (!("facts" in seen) && seen.unchanged.owner === owner) {
+        const { boot, stateFolder } = seen.unchanged;
+        const places = [placeOf(boot, stateFolder)];
+        return { name, outcome: "unchanged", asBefore: true, states: [], openssh: "", places, notes: [] };
+      }
+    }
     const facts = await settledFacts(way, fresh);
     const plans = plansOf(settings, facts, owner);
     // Nothing is begun on a host where something is refused.
@@ -272,11 +308,11 @@ async function apply(way: Way, owner: string): Promise<HostResult> {
       else if (plan.kind === "inSync" && plan.own !== undefined) await own(way, plan.own);
     }
     return {
-      name: settings.name,
+      name,
       outcome: plans.some((plan) => plan.kind === "edit") ? "changed" : "unchanged",
       states: plans.map((plan) => (plan.kind === "edit" ? plan.after : plan.state)),
       openssh: opensshOf(facts),
-      places: plans.map((plan) => placeOf(facts, plan.state.side)),
+      places: plans.map((plan) => placeOf(facts.boot, facts[plan.state.side]?.stateFolder)),
       notes: plans.flatMap((plan) => (plan.kind === "edit" ? [...plan.notes, ...plan.left] : [])),
       ...(backup === undefined || backup === "" ? {} : { backup }),
     };
@@ -298,7 +334,7 @@ async function remove(way: Way, owner: string): Promise<HostResult> {
       const plan = planRemoval(settings.name, target, facts.namespace, wish, owner);
       if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
       if (plan.kind === "notOurs") notes.push(`${side}: nothing was touched, ${plan.reason}`);
-      else places.push(placeOf(facts, side));
+      else places.push(placeOf(facts.boot, facts[side]?.stateFolder));
       if (plan.kind === "forget") {
         await own(way, plan.own);
         notes.push(...plan.left);

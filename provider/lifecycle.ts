@@ -86,7 +86,7 @@ export async function lookAhead(news: Bag, report: Reporter, olds: Bag = {}): Pr
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
   const plans = await usingAgents(() =>
-    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined),
+    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined, "short"),
   );
   const refusedInputs = settings.flatMap((host) => inputFailures(host, plans.get(host.name), inputs));
   if (refusedInputs.length > 0) return { failures: refusedInputs };
@@ -152,6 +152,8 @@ export function pendingLines(plan: HostPlan): readonly string[] {
       ];
     case "failed":
       return [withoutHost(plan.failure)];
+    case "unchanged":
+      return [];
     case "looked":
       return plan.targets.flatMap((target) => {
         if (target.kind === "inSync") return [];
@@ -208,7 +210,8 @@ export interface Drift {
 export async function drift(id: string | undefined, news: Bag): Promise<Drift> {
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
-  return driftOf(await usingAgents(() => planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id)));
+  const { parallel } = rolloutSettings(inputs, settings.length);
+  return driftOf(await usingAgents(() => planFleet(settings, parallel, id, "short")));
 }
 
 function driftOf(plans: ReadonlyMap<string, HostPlan>): Drift {
@@ -301,7 +304,11 @@ async function applyAll(
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
   const rollout = rolloutSettings(inputs, settings.length);
-  const tasks = settings.map((host): Task => ({ settings: host, verb: "apply" }));
+  const before = (olds?.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
+  const tasks = settings.map((host): Task => {
+    const { status, server } = before[host.name] ?? {};
+    return { settings: host, verb: "apply", known: status === "inSync" && server !== undefined };
+  });
   const removals = olds === undefined ? [] : noLongerManaged(inputsOf(olds), settings);
   return withAgents(async () => {
     const applied = await doFleet(tasks, rollout, id, control);
@@ -309,7 +316,6 @@ async function applyAll(
     const removed = await doFleet(removals, { ...rollout, canary: 0, maxFailures: removals.length }, id, control);
     const results = await again(tasks, applied, removed, rollout, id, control);
     const observed: Record<string, ObservedHost> = {};
-    const before = (olds?.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
     for (const result of results) observed[result.name] = observedAfter(result, before[result.name]);
 
     // A removal that failed on a host that answers stays in state, so that the next up tries it again.
@@ -438,7 +444,7 @@ export async function read(id: string, olds: Bag, fresh = true): Promise<ReadBac
   const inputs = inputsOf(olds);
   const settings = hostSettings(inputs);
   const plans = await usingAgents(() =>
-    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, fresh),
+    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, id, fresh ? "fresh" : "whole"),
   );
   const before = (olds.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
   const observed: Record<string, ObservedHost> = {};
@@ -455,6 +461,8 @@ export function observedPlan(plan: HostPlan, before: ObservedHost | undefined): 
   switch (plan.kind) {
     case "unknown":
       return { status: "unknown", ...backup };
+    case "unchanged":
+      return before ?? { status: "inSync" };
     case "failed":
       return { ...observedFailure(plan.failure), ...backup };
     case "looked": {
@@ -472,6 +480,7 @@ export function observedPlan(plan: HostPlan, before: ObservedHost | undefined): 
 }
 
 function observedAfter(result: HostResult, before: ObservedHost | undefined): ObservedHost {
+  if (result.asBefore === true && before !== undefined) return before;
   const backup = result.backup ?? before?.backup;
   const kept = backup === undefined ? {} : { backup: shown(backup) };
   if (result.failure !== undefined) return { ...observedFailure(result.failure), ...kept };

@@ -30,7 +30,7 @@ export async function look(given: Bag): Promise<Looked> {
   const settings = hostSettings(inputsOf(inputs)).map((host) => (bare.has(host.name) ? wishless(host) : host));
   return {
     failures,
-    plans: await planFleet(settings, rolloutSettings(inputsOf(inputs), settings.length).parallel, undefined),
+    plans: await planFleet(settings, rolloutSettings(inputsOf(inputs), settings.length).parallel, undefined, "whole"),
   };
 }
 
@@ -96,7 +96,7 @@ export function adopted(given: Bag, { plans }: Looked): Bag {
 
 function settingsOf(name: string, plan: HostPlan): Partial<Record<Side, Bag>> {
   if (plan.kind === "failed") throw new KeepaliveError(plan.failure);
-  if (plan.kind === "unknown") throw new Error(`${name}: not known`);
+  if (plan.kind !== "looked") throw new Error(`${name}: not looked at`);
   const sides: Partial<Record<Side, Bag>> = {};
   for (const target of plan.targets) {
     if (target.kind === "refused") throw new KeepaliveError(target.failure);

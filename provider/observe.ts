@@ -9,7 +9,12 @@ import type { Side } from "./settings";
 
 /** What to look at: either side, and where it is not the usual place. */
 export interface Look {
-  readonly server?: { readonly configPath?: string; readonly sshdPath?: string };
+  readonly server?: {
+    readonly configPath?: string;
+    readonly sshdPath?: string;
+    /** Digest of what is wanted: makes the look short on a host that remembers how it was as wanted, and still is so. */
+    readonly wish?: string;
+  };
   readonly client?: {
     readonly configPath?: string;
     readonly user?: string;
@@ -139,13 +144,25 @@ export interface HostFacts {
   readonly client?: TargetFacts;
 }
 
+/** What a short look told: nothing has changed since the host was as it is wanted now. */
+export interface Unchanged {
+  readonly boot: string;
+  /** Id of the resource that made it so. */
+  readonly owner: string;
+  readonly stateFolder: string;
+}
+
+/** What a look brought: all facts, or that there is nothing new. */
+export type Seen = { readonly facts: HostFacts } | { readonly unchanged: Unchanged };
+
 /** Looks at a host. Rejects with a KeepaliveError when it cannot be reached or answers something else. */
-export async function observe(connector: Connector, look: Look): Promise<HostFacts> {
+export async function observe(connector: Connector, look: Look): Promise<Seen> {
   const data: [string, string][] = connector.kind === "local" ? [["local", "yes"]] : [];
   if (look.server !== undefined) {
     data.push(["server", "yes"]);
     if (look.server.configPath !== undefined) data.push(["server_config", bytesOf(look.server.configPath)]);
     if (look.server.sshdPath !== undefined) data.push(["sshd_path", bytesOf(look.server.sshdPath)]);
+    if (look.server.wish !== undefined && look.client === undefined) data.push(["wish", look.server.wish]);
   }
   if (look.client !== undefined) {
     data.push(["client", "yes"]);
@@ -154,11 +171,36 @@ export async function observe(connector: Connector, look: Look): Promise<HostFac
     for (const probe of look.client.probes) data.push(["probe", probe]);
   }
   const script = { name: "observe", text: observeScript(), data, step: "observe" } as const;
-  const facts = readFacts(connector.name, await connector.run(script));
-  if (facts.server?.daemonGone !== true || connector.kind === "local") return facts;
-  // An old shared connection outlives its daemon: only a new one tells whether anybody can log in.
-  await connector.close();
-  return readFacts(connector.name, await connector.run(script));
+  const ask = async (run = script): Promise<Seen | "unsure"> => readSeen(connector.name, await connector.run(run));
+  let seen = await ask();
+  if (seen !== "unsure" && "facts" in seen && seen.facts.server?.daemonGone === true && connector.kind === "ssh") {
+    // An old shared connection outlives its daemon: only a new one tells whether anybody can log in.
+    await connector.close();
+    seen = await ask();
+  }
+  if (seen === "unsure") seen = await ask({ ...script, data: data.filter(([name]) => name !== "wish") });
+  if (seen === "unsure") throw oddAnswer(connector.name);
+  return seen;
+}
+
+const oddAnswer = (host: string): KeepaliveError =>
+  new KeepaliveError({
+    code: "protocol",
+    host,
+    step: "observe",
+    reason: "the host's answer lacks what every look brings",
+    remedy: "See whether `ssh HOST id` works",
+  });
+
+/** The answer of a look; `unsure`: the same files, but not known to be what the daemon, started since, has read. */
+function readSeen(host: string, answer: Answer): Seen | "unsure" {
+  const value = (name: string): string | undefined => answer.find((record) => record.name === name)?.value;
+  const owner = value("unchanged");
+  if (owner === undefined) return { facts: readFacts(host, answer) };
+  const restarted = value("times") !== undefined;
+  const changed = restarted ? readFacts(host, answer).server?.daemon?.changedSince : [];
+  if (changed?.length !== 0) return "unsure";
+  return { unchanged: { boot: value("boot") ?? "", owner, stateFolder: value("target.folder") ?? "" } };
 }
 
 /** UTF-8 bytes of a text as a byte string, which is how values travel to hosts. */
@@ -180,15 +222,7 @@ function readFacts(host: string, answer: Answer): HostFacts {
   }
   const [general, ...targets] = sections;
   const one = (name: string): string => general?.records.find((r) => r.name === name)?.value ?? "";
-  if (one("system") === "") {
-    throw new KeepaliveError({
-      code: "protocol",
-      host,
-      step: "observe",
-      reason: "the host's answer lacks what every look brings",
-      remedy: "See whether `ssh HOST id` works",
-    });
-  }
+  if (one("system") === "") throw oddAnswer(host);
   const facts = targets.map((section) => readTarget(host, section));
   const server = facts.find((t) => t.side === "server");
   const client = facts.find((t) => t.side === "client");

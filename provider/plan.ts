@@ -24,6 +24,7 @@ import {
   type TargetFacts,
 } from "./observe";
 import { fingerprint, type OwnershipRecord, readRecord, writeRecord } from "./record";
+import { remembered } from "./remembered";
 import { checkIdle, LATE_PROBE_SECONDS, lateProbeWarning, parseVersion, timing } from "./semantics";
 import { type Option, optionsOf, type Side, type Values } from "./settings";
 import { connectionSpecs } from "./specs";
@@ -115,6 +116,8 @@ export interface TransactionPlan {
     which: "unchanged" | "candidate",
   ) => { main: string; files: Map<string, ByteString> };
   readonly record: ByteString | null;
+  /** What the host is to remember for a short look (remembered.ts). */
+  readonly remembered?: ByteString;
   readonly user?: string;
   readonly owner?: string;
   readonly reload?: readonly string[];
@@ -151,6 +154,8 @@ export interface Own {
   readonly before: string;
   /** The daemon's identity, when nothing on disk is newer than what it loaded. */
   readonly identity?: string;
+  /** What the host is to remember for a short look (remembered.ts). */
+  readonly remembered?: ByteString;
 }
 
 /** Plans one side of a host: `owner` is the resource's id; undefined in a preview before the resource exists. */
@@ -202,7 +207,7 @@ export function planTarget(
   const homeless = wish.side === "server" && [...first.writes.keys()].some((path) => inMissingFolder(path, facts));
   const edit = homeless ? plan(false) : first;
   if (edit.writes.size === 0 && edit.refusal === undefined && drift.length === 0) {
-    const own = ownership(facts, record, owner);
+    const own = ownership(facts, record, owner, wish, state);
     return { kind: "inSync", state, drift, ...(own === undefined ? {} : { own }) };
   }
   const next = {
@@ -315,6 +320,7 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
     );
   }
 
+  const seen = seenFiles(facts);
   const asked = facts.matchExec === undefined;
   const probes = wish.side === "server" ? [] : probeHosts(wish.patterns);
   const managed = optionsOf(wish.side).filter((o) => o.name in goal || touches(candidate, facts, o, probes));
@@ -325,11 +331,26 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
     .map((o) => `${o.name.toLowerCase()} ${goal[o.name] ?? effective(candidate, o, probes[0]).value}`);
   const specs = wish.side === "server" ? [facts.spec ?? "-", ...connectionSpecs(facts.chain)] : asked ? probes : [];
   const tree = facts.chain.tree;
+  const after = readState({ ...facts, chain: candidate, said: [] }, wish);
+  const record =
+    next === undefined ? null : writeRecord({ ...next, edits: edit.edits, loaded: fingerprint(candidate) });
+  const sums = new Map(seen);
+  for (const { path, bytes } of changes) sums.set(path, bytes === null ? "absent -" : sumOf(bytes));
+  const kept =
+    next === undefined || record === null
+      ? undefined
+      : remembered(facts, wish, {
+          owner: next.owner,
+          record,
+          sums,
+          matches: candidate.tree.globs,
+          warnings: after.warnings,
+        });
   return {
     kind: "edit",
     state,
     drift,
-    after: readState({ ...facts, chain: candidate, said: [] }, wish),
+    after,
     notes: edit.notes,
     left: edit.left,
     transaction: {
@@ -341,9 +362,7 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       ...(facts.perConnection === undefined ? {} : { perConnection: facts.perConnection }),
       changes,
       seen: [
-        ...[...facts.files.values()]
-          .filter((f) => f.sum !== undefined || f.problem === "missing")
-          .map((f) => [f.path, f.sum ?? "absent -"] as const),
+        ...seen,
         // The record too: who owns the host must not change between the look and the edit.
         [`${facts.stateFolder}/record`, facts.record === undefined ? "absent -" : sumOf(facts.record)] as const,
       ],
@@ -355,7 +374,8 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       ...(namespace
         ? {}
         : { copies: (prefix, which) => copiesOf(which === "unchanged" ? tree : candidate.tree, prefix) }),
-      record: next === undefined ? null : writeRecord({ ...next, edits: edit.edits, loaded: fingerprint(candidate) }),
+      record,
+      ...(kept === undefined ? {} : { remembered: kept }),
       ...(wish.user === undefined ? {} : { user: wish.user }),
       ...(facts.owner === undefined ? {} : { owner: facts.owner }),
       ...(wish.reload === undefined ? {} : { reload: wish.reload }),
@@ -364,6 +384,12 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
     },
   };
 }
+
+/** Every file of the chain as it was seen: [path, "CRC SIZE" | "absent -"]. */
+const seenFiles = (facts: TargetFacts): (readonly [path: string, sum: string])[] =>
+  [...facts.files.values()]
+    .filter((f) => f.sum !== undefined || f.problem === "missing")
+    .map((f) => [f.path, f.sum ?? "absent -"] as const);
 
 /** What the host finds when it leaves the managed options out of a dump (scripts/transaction.sh validate). */
 function dumpWithout(managed: readonly Option[], said: Saying | undefined): { dump?: string } {
@@ -681,22 +707,29 @@ function ownership(
   facts: TargetFacts,
   record: OwnershipRecord | undefined,
   owner: string | undefined,
+  wish: Wish,
+  { warnings }: TargetState,
 ): Own | undefined {
   if (owner === undefined || record?.owner === owner) return undefined;
   const loaded = fingerprint(facts.chain);
   const fresh = facts.daemon !== undefined && facts.daemon.changedSince?.length === 0;
   const keepsIdentity = record !== undefined && facts.loadedIdentity === facts.daemon?.identity;
+  const written = writeRecord({
+    version: 1,
+    owner,
+    generation: (record?.generation ?? 0) + 1,
+    config: facts.config,
+    edits: record?.edits ?? [],
+    loaded: keepsIdentity ? record.loaded : loaded,
+  });
+  const sums = new Map(seenFiles(facts));
+  const matches = facts.chain.tree.globs;
+  const kept = remembered(facts, wish, { owner, record: written, sums, matches, warnings });
   return {
     side: facts.side,
     config: facts.config,
-    record: writeRecord({
-      version: 1,
-      owner,
-      generation: (record?.generation ?? 0) + 1,
-      config: facts.config,
-      edits: record?.edits ?? [],
-      loaded: keepsIdentity ? record.loaded : loaded,
-    }),
+    record: written,
+    ...(kept === undefined ? {} : { remembered: kept }),
     before: facts.record === undefined ? "absent" : sumOf(facts.record),
     ...(fresh && !keepsIdentity && facts.daemon !== undefined ? { identity: facts.daemon.identity } : {}),
   };

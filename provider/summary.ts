@@ -42,7 +42,8 @@ export function planSummary(plans: ReadonlyMap<string, HostPlan>): readonly stri
   let differ = 0;
   let unseen = 0;
   for (const [name, plan] of plans) {
-    if (plan.kind === "unknown") {
+    if (plan.kind === "unchanged") inSync += 1;
+    else if (plan.kind === "unknown") {
       unseen += 1;
       add(causes, name, "not looked at: some of the inputs are not known before the update");
     } else if (plan.kind === "failed") {

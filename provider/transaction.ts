@@ -114,6 +114,7 @@ export async function takeOwnership(connector: Connector, own: Own): Promise<voi
       ["before", own.before],
       ...(own.record === null ? [] : [["record", own.record] as const, ["recordsum", sumOf(own.record)] as const]),
       ...(own.identity === undefined ? [] : [["identity", own.identity] as const]),
+      ...(own.remembered === undefined ? [] : [["remembered", own.remembered] as const]),
     ],
   });
   const failed = value(answer, "failed");
@@ -203,6 +204,7 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
   add("spec", ...plan.specs);
   if (plan.dump !== undefined) add("dump", plan.dump);
   if (plan.version !== undefined) add("version", plan.version);
+  if (plan.remembered !== undefined) add("remembered", plan.remembered);
   add("unchanged", ...plan.seen.map(([path, sum]) => `${sum} ${path}`));
   add("matches", ...[...plan.matches].map(([pattern, paths]) => [pattern, ...paths].join("\n")));
   plan.changes.forEach((change, n) => {

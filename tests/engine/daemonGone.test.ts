@@ -15,7 +15,7 @@ test("a host whose daemon ended is unreachable although the shared connection li
     const first = await factsOf(way, true);
     expect(first.server?.config).toBe(host.configPath);
     await host.stop({ keepSessions: true });
-    const plan = await planHost(settings, undefined, true);
+    const plan = await planHost(settings, undefined, "fresh");
     expect(plan).toMatchObject({ kind: "failed", failure: { code: "unreachable", host: "web", step: "connect" } });
     await host.start();
     const again = await factsOf(way, true);

@@ -250,7 +250,7 @@ export function compiledProvider(folder: TempFolder): string {
     }
   }
   cpSync(path.join(from, "host/scripts"), path.join(to, "host/scripts"), { recursive: true });
-  cpSync(path.join(projectRoot(), "schema.json"), path.join(to, "..", "schema.json"));
+  for (const name of ["schema.json", "package.json"]) cpSync(path.join(projectRoot(), name), path.join(to, "..", name));
   return to;
 }
 

@@ -836,7 +836,7 @@ test("an error names host, step, reason and remedy", async () => {
       const { hostSettings } = await import("../../provider/inputs");
       const [settings] = hostSettings(serverOn(host) as never);
       if (settings === undefined) throw new Error("no settings");
-      const plan = await planHost(settings, undefined);
+      const plan = await planHost(settings, undefined, "whole");
       if (plan.kind !== "looked" || plan.targets[0]?.kind !== "refused") throw new Error("not refused");
       const { KeepaliveError } = await import("../../provider/errors");
       throw new KeepaliveError(plan.targets[0].failure);

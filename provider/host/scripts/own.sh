@@ -30,12 +30,13 @@ main() {
     record failed.code changed-meanwhile
     record failed "the record changed after it was looked at"
   elif ! get record; then
-    rm -f "$TARGET/record" "$TARGET/loaded" "$TARGET/asof" "$TARGET/version"
+    rm -f "$TARGET/record" "$TARGET/loaded" "$TARGET/asof" "$TARGET/version" "$TARGET/remembered"
   elif get_file record "$T/record" && get recordsum && sum_of "$T/record" && [ "$SUM" = "$value" ] &&
     flush "$T/record" && mv -f "$T/record" "$TARGET/record"; then
     if get identity; then
       printf '%s\n' "$value" >"$T/loaded" && mv -f "$T/loaded" "$TARGET/loaded"
     fi
+    if get_file remembered "$T/remembered"; then mv -f "$T/remembered" "$TARGET/remembered"; fi
     flush "$TARGET"
   else
     record failed.code not-writable

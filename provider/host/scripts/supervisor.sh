@@ -582,10 +582,14 @@ settle() {
   if [ -f "$T/forget" ]; then
     # From now on there is no record that says what the daemon has loaded.
     [ ! -e "$T/activating" ] || knows_files after
-    rm -f "$TARGET/record" "$TARGET/version"
+    rm -f "$TARGET/record" "$TARGET/version" "$TARGET/remembered"
   elif [ -f "$T/record" ]; then
-    mv -f "$T/record" "$TARGET/record"
-    if [ -f "$T/version" ]; then mv -f "$T/version" "$TARGET/version"; fi
+    set -- "$T/record"
+    for kept_ in version remembered; do
+      if [ -f "$T/$kept_" ]; then set -- "$@" "$T/$kept_"; fi
+    done
+    # What is remembered of another state does no harm: its sums are others.
+    mv -f "$@" "$TARGET/"
   fi
   flush "$TARGET" "$BACKUP"
   log "confirmed"

@@ -43,6 +43,7 @@ stage() {
     : >"$T/forget"
   fi
   if get version; then printf '%s\n' "$value" >"$T/version"; fi
+  if get remembered; then get_file remembered "$T/remembered" || return 1; fi
   : >"$T/seen"
   each unchanged stage_seen
   matches_=0

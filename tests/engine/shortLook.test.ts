@@ -1,0 +1,164 @@
+/**
+ * A short look: a host that remembers how it was as wanted says that nothing has changed, at the cost of one process;
+ * whatever could make that untrue gets a whole look, in the same round trip where the host can tell by itself.
+ */
+import { renameSync, rmSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
+import { lookFor, wayTo } from "../../provider/fleet";
+import { hostSettings } from "../../provider/inputs";
+import type { Applied, Bag } from "../../provider/lifecycle";
+import { inputsOf } from "../../provider/lifecycle";
+import { observe } from "../../provider/observe";
+import { type LightHost, startLightHost } from "../support/lightHost";
+import {
+  created,
+  ended,
+  expectSound,
+  logged,
+  preview,
+  restarted,
+  serverOn,
+  stateFolder,
+  testFolder,
+  updated,
+} from "./hostCase";
+
+const folder = testFolder();
+
+const hosts: LightHost[] = [];
+afterAll(() => Promise.all(hosts.map((host) => host.stop())));
+
+/** A host on which the settings were applied, in a drop-in of our own. */
+async function appliedHost(): Promise<{ host: LightHost; news: Bag; applied: Applied }> {
+  const host = await startLightHost({
+    folder,
+    extraLines: ["LogLevel VERBOSE"],
+    files: ({ dir, head }) => ({
+      sshd_config: `Include ${dir}/sshd_config.d/*.conf\n${head}`,
+      "sshd_config.d/50-more.conf": "PasswordAuthentication no\n",
+    }),
+  });
+  hosts.push(host);
+  const news = serverOn(host);
+  return { host, news, applied: await created(news) };
+}
+
+/** How the host answers a look that may be short, and in how many commands. */
+async function looked(host: LightHost, news: Bag): Promise<string> {
+  const [settings] = hostSettings(inputsOf(news));
+  if (settings === undefined) throw new Error("no settings");
+  const before = await logged(host, "Starting session");
+  const { connector } = wayTo(settings);
+  const seen = await observe(connector, lookFor(settings));
+  await connector.close();
+  return `${"facts" in seen ? "whole" : "short"}, ${(await logged(host, "Starting session")) - before} command(s)`;
+}
+
+const SHORT = "short, 1 command(s)";
+const WHOLE = "whole, 1 command(s)";
+
+test("after an up it is short; two in a row, and after a restart of sshd or a reload by hand, too", async () => {
+  const { host, news } = await appliedHost();
+  expect(await looked(host, news)).toBe(SHORT);
+  expect(await looked(host, news)).toBe(SHORT);
+  await host.reload();
+  expect(await looked(host, news)).toBe(SHORT);
+  await host.stop();
+  await host.start();
+  expect(await looked(host, news)).toBe(SHORT);
+  expect(await preview(news)).toEqual([]);
+  await expectSound(host);
+});
+
+test("on a host that was as wanted when it was first managed it is short as well", async () => {
+  const host = await startLightHost({ folder, extraLines: ["ClientAliveInterval 60", "ClientAliveCountMax 3"] });
+  hosts.push(host);
+  const news = serverOn(host);
+  await created(news);
+  const before = await host.read("sshd_config");
+  expect((await looked(host, news)).split(",")[0]).toBe("short");
+  expect(await host.read("sshd_config")).toBe(before);
+});
+
+test.each<readonly [string, (host: LightHost) => Promise<void> | void]>([
+  [
+    "a value in our drop-in is another",
+    (host) => host.write("sshd_config.d/00-pulumi-ssh-keepalive.conf", "ClientAliveInterval 61\n"),
+  ],
+  ["the main file got a comment", async (host) => host.write("sshd_config", `${await host.read("sshd_config")}#\n`)],
+  ["a drop-in has come", (host) => host.write("sshd_config.d/99-more.conf", "")],
+  ["our drop-in is gone", (host) => rmSync(`${host.dir}/sshd_config.d/00-pulumi-ssh-keepalive.conf`)],
+  [
+    "our drop-in has another name",
+    (host) =>
+      renameSync(
+        `${host.dir}/sshd_config.d/00-pulumi-ssh-keepalive.conf`,
+        `${host.dir}/sshd_config.d/01-pulumi-ssh-keepalive.conf`,
+      ),
+  ],
+  ["the record is another", (host) => host.write(`${stateFolder(host.stateDir)}/record`, "{}\n")],
+  ["someone holds the lock", (host) => host.write(`${stateFolder(host.stateDir)}/lock/who`, "me\n")],
+  [
+    "what is remembered was cut short",
+    async (host) => {
+      const file = `${stateFolder(host.stateDir)}/remembered`;
+      await host.write(file, (await host.read(file)).slice(0, -4));
+    },
+  ],
+])("it is whole, in one command, where %s", async (_what, change) => {
+  const { host, news } = await appliedHost();
+  expect(await looked(host, news)).toBe(SHORT);
+  await change(host);
+  expect(await looked(host, news)).toBe(WHOLE);
+});
+
+test("it is whole where sshd was started with other options, and the preview names them", async () => {
+  const { host, news } = await appliedHost();
+  const daemon = await restarted(host, { args: ["-o", "ClientAliveInterval=0"] });
+  expect(await looked(host, news)).toBe(WHOLE);
+  expect(await preview(news)).toEqual(expect.arrayContaining([expect.stringContaining("ClientAliveInterval=0")]));
+  await ended(daemon);
+});
+
+test("it is whole where sshd read other bytes than those that are back now", async () => {
+  const { host, news } = await appliedHost();
+  const bytes = await host.read("sshd_config");
+  await host.write("sshd_config", `${bytes}MaxAuthTries 3\n`);
+  await host.reload();
+  // Files and PidFile in different ticks of the clock.
+  await pause(50);
+  await host.write("sshd_config", bytes);
+  // The host cannot tell; who asks can, and asks again.
+  expect(await looked(host, news)).toBe("whole, 2 command(s)");
+});
+
+test("it is whole where something else is wanted", async () => {
+  const { host, news } = await appliedHost();
+  expect(await looked(host, { ...news, server: { clientAliveInterval: 60, clientAliveCountMax: 4 } })).toBe(WHOLE);
+  expect(await looked(host, { ...news, idleTimeout: 300 })).toBe(WHOLE);
+  expect(await looked(host, { ...news, confirmTimeout: 20 })).toBe(SHORT);
+});
+
+test("an up in which another host changes leaves what was observed of this one, in one command", async () => {
+  const first = await appliedHost();
+  const second = await startLightHost({ folder });
+  hosts.push(second);
+  const before = await logged(first.host, "Starting session");
+  const news = { ...first.news, hosts: { ...(first.news.hosts as Bag), other: { ...second.connection } } };
+  const applied = await updated(first.applied, news);
+  expect((await logged(first.host, "Starting session")) - before).toBe(1);
+  const observed = applied.outputs.observed as Record<string, unknown>;
+  expect(observed.h).toEqual((first.applied.outputs.observed as Record<string, unknown>).h);
+  expect(observed.other).toMatchObject({ status: "inSync" });
+});
+
+test("an up by another resource takes the host over though nothing else has changed", async () => {
+  const { host, news, applied } = await appliedHost();
+  const other = await created(news);
+  expect(other.id).not.toBe(applied.id);
+  expect(await host.read(`${stateFolder(host.stateDir)}/record`)).toContain(other.id);
+  expect(await looked(host, news)).toBe(SHORT);
+  // The first resource knows it as before, and the host says whose it is.
+  const back = await updated(applied, { ...news, confirmTimeout: 20 });
+  expect(await host.read(`${stateFolder(host.stateDir)}/record`)).toContain(back.id);
+});

@@ -68,11 +68,13 @@ function messages(socket: Socket, message: (body: Buffer) => void, broken: () =>
   });
 }
 
-/** Connects, exchanges hellos and sends one request; `answer` gets every message after the hello. */
+/** Connects, says hello and sends one request; `answer` gets every message after the other's hello. */
 function ask(path: string, request: number, answer: (body: Buffer) => void, gone: (why: string) => void): Socket {
   const socket = createConnection({ path });
   let greeted = false;
-  socket.on("connect", () => socket.write(framed(uint32(HELLO, VERSION))));
+  socket.on("connect", () =>
+    socket.write(Buffer.concat([framed(uint32(HELLO, VERSION)), framed(uint32(request, REQUEST_ID))])),
+  );
   socket.on("error", (error) => gone(error.message));
   socket.on("close", () => gone("it closed its socket"));
   messages(
@@ -83,7 +85,6 @@ function ask(path: string, request: number, answer: (body: Buffer) => void, gone
         return gone("it speaks another protocol");
       }
       greeted = true;
-      socket.write(framed(uint32(request, REQUEST_ID)));
     },
     () => gone("it sent a message that is too long"),
   );
@@ -170,7 +171,13 @@ export function runShared(request: SharedCommand): Promise<SpawnResult> {
       settle();
     };
     const send = (type: number, ...parts: readonly Buffer[]): void => {
-      if (!settled) socket.write(framed(Buffer.concat([Buffer.from([0, type]), ...parts])));
+      if (settled) return;
+      // What is said together goes out together: its holder wakes up once.
+      if (socket.writableCorked === 0) {
+        socket.cork();
+        process.nextTick(() => socket.uncork());
+      }
+      socket.write(framed(Buffer.concat([Buffer.from([0, type]), ...parts])));
     };
     const kill = (): void => {
       if (settled) return;

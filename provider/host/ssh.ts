@@ -43,8 +43,6 @@ const CONTROL_TIMEOUT = 2_000;
 const REUSE_TIMEOUT = 10_000;
 /** Milliseconds after which "unlimited" dialling ends. */
 const DIAL_FOREVER = 600_000;
-/** How long a shared connection that was just used is trusted without asking its holder, milliseconds. */
-const FRESH = 3_000;
 
 interface Attempt {
   readonly conversation: Conversation;
@@ -88,10 +86,10 @@ function clientEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
  */
 export function sshConnector(target: SshTarget, options: SshConnectorOptions = {}): Connector {
   const sshPath = options.sshPath ?? "ssh";
-  const env = clientEnvironment(options.env ?? process.env);
+  const given = options.env ?? process.env;
   const persistSeconds = options.persistSeconds ?? 90;
   const loginTimeoutMs = options.loginTimeoutMs ?? 25_000;
-  let usedAt = Number.NEGATIVE_INFINITY;
+  let path: string | undefined;
   let opening: Promise<void> | undefined;
 
   const check = (): void => {
@@ -108,7 +106,8 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
 
   const socket = (): string => {
     try {
-      return controlPath(target, env);
+      path ??= controlPath(target, given);
+      return path;
     } catch (error) {
       if (!isKeepaliveError(error)) throw error;
       throw new KeepaliveError({ ...error.failure, host: target.name });
@@ -116,7 +115,11 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
   };
 
   /** Keys into agents and public data into files: what the arguments of one login refer to. */
-  const prepare = async (shared: string | undefined, version: SshVersion): Promise<SshPaths> => {
+  const prepare = async (
+    shared: string | undefined,
+    version: SshVersion,
+    env: NodeJS.ProcessEnv,
+  ): Promise<SshPaths> => {
     const endpoint = async (
       end: SshEndpoint,
       prefix: string,
@@ -141,15 +144,6 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
       ...(await endpoint(target, "")),
       ...jump,
     };
-  };
-
-  /** Whether a shared connection is there; a socket that nobody answers on is removed. */
-  const isOpen = async (path: string): Promise<boolean> => {
-    if (!existsSync(path)) return false;
-    if (Date.now() - usedAt < FRESH) return true;
-    if (await controlShared(path, "check")) return true;
-    rmSync(path, { force: true });
-    return false;
   };
 
   /** Whom to become there; another `user` than the target's must only get in, our sudo rights say nothing about it. */
@@ -181,8 +175,9 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     script: Script,
     how: { readonly shared?: string; readonly user?: string; readonly onReady?: () => void },
   ): Promise<Attempt> => {
+    const env = clientEnvironment(given);
     const version = await clientVersion(sshPath, env);
-    const paths = await prepare(how.shared, version);
+    const paths = await prepare(how.shared, version, env);
     const become = becomeFor(how.user);
     const args = sshArguments(target, paths, version, commandFor(become), how.user ?? target.user);
     let running: Running | undefined;
@@ -244,7 +239,7 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
 
   const run = async (script: Script): Promise<Answer> => {
     check();
-    const path = socket();
+    const shared = socket();
     // One login for calls that come at the same time: the others wait until the first has its shell.
     while (opening !== undefined) await opening;
     let opened = (): void => undefined;
@@ -256,27 +251,18 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     });
     opening = mine;
     try {
-      if (await isOpen(path)) {
+      if (existsSync(shared)) {
         opened();
-        const conversation = await again(script, path);
-        if (conversation.sent) {
-          usedAt = Date.now();
-          return answerOf(conversation, target.name, script);
-        }
+        const conversation = await again(script, shared);
+        if (conversation.sent) return answerOf(conversation, target.name, script);
         const failure = loginFailure(conversation, target);
         if (failure.code === "sudo") throw new KeepaliveError(failure);
-        // The connection is dead or full. Nothing was sent, so once more over a new one; `stop` lets others finish.
-        usedAt = Number.NEGATIVE_INFINITY;
-        await controlShared(path, "stop");
-        rmSync(path, { force: true });
+        // The connection is dead or full, or there is only its socket. Nothing was sent, so once more over a new one;
+        // `stop` lets others finish.
+        await controlShared(shared, "stop");
+        rmSync(shared, { force: true });
       }
-      return await login(script, {
-        shared: path,
-        onReady: () => {
-          usedAt = Date.now();
-          opened();
-        },
-      });
+      return await login(script, { shared, onReady: opened });
     } finally {
       opened();
     }
@@ -299,13 +285,12 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     },
     close: async () => {
       check();
-      const path = socket();
-      usedAt = Number.NEGATIVE_INFINITY;
-      if (!existsSync(path)) return;
-      await controlShared(path, "exit");
+      const shared = socket();
+      if (!existsSync(shared)) return;
+      await controlShared(shared, "exit");
       const until = Date.now() + CONTROL_TIMEOUT;
-      while (existsSync(path) && Date.now() < until) await delay(20);
-      rmSync(path, { force: true });
+      while (existsSync(shared) && Date.now() < until) await delay(20);
+      rmSync(shared, { force: true });
     },
   };
 }

@@ -21,8 +21,8 @@ export const SUDO_PROMPT = "[pulumi-ssh-keepalive:sudo]";
 /** Most bytes of stdout that are taken from a host, noise included: 9 MiB (8 MiB of files and the frame). */
 export const MAX_ANSWER = 9 * 1024 * 1024;
 
-/** Encoded bytes per piece: short enough for a printf that is not built in (ARG_MAX is 4096 bytes at least). */
-const PIECE = 3500;
+/** Encoded text in pieces short enough for a printf that is not built in (ARG_MAX is 4096 bytes at least). */
+const PIECES = /.{1,3500}(?<!\\[0-7]{0,3})/g;
 
 /** A name for one frame: 32 hexadecimal digits, random, so that neither noise nor file contents can imitate it. */
 export function newNonce(): string {
@@ -68,19 +68,10 @@ export function bootstrapCommand(become?: BecomeMode): string {
  * tabs between them (see decode in lib.sh).
  */
 export function encodeDatum(value: string): string {
-  let piece = "";
-  const pieces: string[] = [];
-  for (const c of value) {
-    const code = c.charCodeAt(0);
-    if (code > 0xff) throw new RangeError("data for the host must be a byte string");
-    piece += code < 0x20 || code > 0x7e || c === "\\" ? `\\0${code.toString(8).padStart(3, "0")}` : c;
-    if (piece.length >= PIECE) {
-      pieces.push(piece);
-      piece = "";
-    }
-  }
-  if (piece !== "") pieces.push(piece);
-  return pieces.join("\t");
+  if (/[^\x00-\xff]/.test(value)) throw new RangeError("data for the host must be a byte string");
+  const text = value.replace(/[^\x20-\x7e]|\\/g, (c) => `\\0${c.charCodeAt(0).toString(8).padStart(3, "0")}`);
+  // A piece ends before a byte's escape, which is up to five characters long, never inside.
+  return text.match(PIECES)?.join("\t") ?? "";
 }
 
 /** The whole stdin for one script: `lib` is the text of scripts/lib.sh. Throws RangeError for data no host could take. */
@@ -151,7 +142,8 @@ export function cksum(bytes: Uint8Array): number {
   const add = (byte: number): void => {
     crc = ((crc << 8) ^ (CRC_TABLE[((crc >>> 24) ^ byte) & 0xff] ?? 0)) >>> 0;
   };
-  for (const byte of bytes) add(byte);
+  // Not for…of, which is several times slower over bytes.
+  for (let i = 0; i < bytes.length; i++) add(bytes[i] ?? 0);
   for (let length = bytes.length; length > 0; length = Math.floor(length / 256)) add(length & 0xff);
   return ~crc >>> 0;
 }

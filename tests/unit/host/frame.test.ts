@@ -265,4 +265,10 @@ test("only byte strings and plain names can be data", () => {
   expect(() => encodeDatum("€")).toThrow(RangeError);
   expect(() => frameInput(script("", [["a b", ""]]), "", "n")).toThrow(RangeError);
   expect(encodeDatum("a b\\\n\u00e9%")).toBe("a b\\0134\\0012\\0351%");
+  // A byte's escape is never parted, wherever the pieces end, and digits beside it are no part of it.
+  for (const text of ["\n", "a\n", "ab\n", "\\0", "\\01", "\\012", "\n0123"]) {
+    const pieces = encodeDatum(text.repeat(5000)).split("\t");
+    expect(pieces.filter((piece) => piece.length > 3500 || !/^(?:[^\\]|\\0[0-7]{3})+$/.test(piece))).toEqual([]);
+    expect(pieces.join("")).toBe(encodeDatum(text).repeat(5000));
+  }
 });

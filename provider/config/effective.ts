@@ -169,11 +169,17 @@ export function statementText(s: PlacedStatement): string {
  * keyword in lower case, arguments. Equal texts mean that OpenSSH would act the same apart from managed options.
  */
 export function significant(chain: Chain): string {
-  return readTree(chain.tree)
-    .statements.filter((s) => s.option === undefined)
-    .map(statementText)
-    .join("\n");
+  const reading = readTree(chain.tree);
+  let text = significantTexts.get(reading);
+  if (text === undefined) {
+    const others = reading.statements.filter((s) => s.option === undefined);
+    text = others.map(statementText).join("\n");
+    significantTexts.set(reading, text);
+  }
+  return text;
 }
+
+const significantTexts = new WeakMap<Reading, string>();
 
 /** The managed options of the chain's side that `values` names, in writing order. */
 export function optionsIn(chain: Chain, values: Values): readonly Option[] {

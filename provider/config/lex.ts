@@ -155,7 +155,7 @@ function matters(side: Side, keyword: string): boolean {
  * readings differ about a keyword that matters here: such a line is legal but so odd that it is better not edited
  * around. Undefined when they agree or the package cannot read the line.
  */
-export function secondOpinion(line: ByteString, lexed: LexedLine, side: Side): string | undefined {
+function secondOpinion(line: ByteString, lexed: LexedLine, side: Side): string | undefined {
   if (!/include|match|host|alive|timeout/i.test(line)) return undefined;
   const ours = lexed.kind === "nothing" ? "" : lexed.keyword.toLowerCase();
   let theirs = "";
@@ -167,4 +167,27 @@ export function secondOpinion(line: ByteString, lexed: LexedLine, side: Side): s
   }
   if (ours === theirs || !(matters(side, ours) || matters(side, theirs))) return undefined;
   return `the keyword can be read as "${ours}" or as "${theirs}"`;
+}
+
+/** A line as it is read: what it says, and what makes that doubtful ({@link secondOpinion}). */
+export interface ReadLine {
+  readonly lexed: LexedLine;
+  readonly doubt: string | undefined;
+}
+
+/** The hosts of a fleet have most lines in common: so many, up to so many bytes long, are read once. */
+const REMEMBERED = { lines: 4096, length: 256 } as const;
+const remembered: Readonly<Record<Side, Map<ByteString, ReadLine>>> = { server: new Map(), client: new Map() };
+
+/** Reads one physical line and has a second look at it; by its bytes alone, so what is known of a line is kept. */
+export function readLine(line: ByteString, side: Side): ReadLine {
+  const lines = remembered[side];
+  const known = lines.get(line);
+  if (known !== undefined) return known;
+  // A copy: a part of a host's answer would keep the whole of it.
+  const own = Buffer.from(line, "latin1").toString("latin1");
+  const lexed = lexLine(own, side);
+  const read = { lexed, doubt: secondOpinion(own, lexed, side) };
+  if (lines.size < REMEMBERED.lines && own.length <= REMEMBERED.length) lines.set(own, read);
+  return read;
 }

@@ -4,7 +4,7 @@
  */
 import { printable } from "../errors";
 import { meantOnThisSide, type Option, optionByKeyword, type Side } from "../settings";
-import { argumentValue, type LexedLine, lexLine, type Span, secondOpinion, splitLines } from "./lex";
+import { argumentValue, lexLine, readLine, type Span, splitLines } from "./lex";
 import { matchesList } from "./patterns";
 import type { ByteString, Chain, ReadProblem, Scope, Statement, Tree } from "./types";
 
@@ -107,7 +107,6 @@ function scopeOf(blocks: readonly Block[]): Scope {
 }
 
 const readings = new WeakMap<Tree, Reading>();
-const lexedFiles = new WeakMap<ReadonlyMap<string, ByteString>, Map<string, readonly LexedLine[]>>();
 
 /** The full reading of a tree; computed once per tree object. Never throws. */
 export function readTree(tree: Tree): Reading {
@@ -140,14 +139,6 @@ function read(tree: Tree): Reading {
     problems.set(`${kind} ${file} ${index}`, { kind, file, ...line, message: printable(message, 400) });
   };
 
-  const lexFile = (file: string, bytes: ByteString): readonly LexedLine[] => {
-    const cache = lexedFiles.get(tree.files) ?? new Map<string, readonly LexedLine[]>();
-    lexedFiles.set(tree.files, cache);
-    const lexed = cache.get(file) ?? splitLines(bytes).map((line) => lexLine(line, side));
-    cache.set(file, lexed);
-    return lexed;
-  };
-
   const visit = (file: string, outer: readonly Block[], trail: readonly Place[]): void => {
     if (trail.length > MAX_DEPTH || ++filesRead > MAX_FILES_READ) {
       const last = trail.at(-1) ?? { file, index: 0 };
@@ -165,11 +156,9 @@ function read(tree: Tree): Reading {
     const nul = bytes.indexOf("\0");
     if (nul >= 0) problem("nul", file, "the file holds a NUL byte", bytes.slice(0, nul).split("\n").length - 1);
 
-    const lines = splitLines(bytes);
     let block: Block | undefined;
-    for (const [index, lexed] of lexFile(file, bytes).entries()) {
-      const text = lines[index] ?? "";
-      const doubt = secondOpinion(text, lexed, side);
+    for (const [index, text] of splitLines(bytes).entries()) {
+      const { lexed, doubt } = readLine(text, side);
       if (doubt !== undefined) problem("syntax", file, doubt, index);
       if (lexed.kind === "nothing") continue;
       if (lexed.kind === "bad") {

@@ -5,7 +5,18 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 
-const part = (name: string): string => readFileSync(path.join(__dirname, "scripts", `${name}.sh`), "latin1");
+/** One part without its comments, which a host would only have to read; what stands in here-documents is no comment. */
+function part(name: string): string {
+  let inside = false;
+  return readFileSync(path.join(__dirname, "scripts", `${name}.sh`), "latin1")
+    .split("\n")
+    .filter((line) => {
+      const comment = !inside && /^\s*#/.test(line);
+      inside = inside ? line !== "END" : /<<END$/.test(line);
+      return !comment;
+    })
+    .join("\n");
+}
 
 const composed = new Map<string, string>();
 

@@ -3,6 +3,7 @@
 # POSIX sh and base utilities only. Definitions only: half of it runs nothing. Names that begin with frame_ are ours.
 #
 # For scripts, which define main():
+#   has NAME             there is a datum NAME
 #   get NAME             sets $value to the first datum NAME (trailing newlines kept); 1 if there is none
 #   get_file NAME PATH   writes the first datum NAME into the file PATH (any byte); 1 if there is none or the write fails
 #   each NAME FUNC       calls FUNC once per datum NAME with its encoded text as $1; what FUNC returns is ignored
@@ -46,6 +47,35 @@ read_data() {
     *) return 1 ;;
   esac
   frame_read=yes
+  frame_part
+}
+
+# Long texts go to $frame_long, a numbered line each, and leave a tab and their number behind, which no encoded text begins
+# with: every look-up splits all of $frame_data.
+frame_part() {
+  frame_short='' frame_long='' frame_longs=0
+  frame_words "$frame_newline"
+  for frame_line in $frame_data; do
+    if [ "${#frame_line}" -gt 1000 ]; then
+      frame_longs=$((frame_longs + 1))
+      frame_long="$frame_long$frame_longs ${frame_line#* }$frame_newline"
+      frame_line="${frame_line%% *} $frame_tab$frame_longs"
+    fi
+    frame_short=$frame_short$frame_line$frame_newline
+  done
+  frame_words_end
+  frame_data=$frame_short
+}
+
+# Sets $frame_text to the whole of the encoded text $1.
+frame_whole() {
+  frame_text=$1
+  case $1 in "$frame_tab"*) ;; *) return 0 ;; esac
+  frame_words "$frame_newline"
+  for frame_line in $frame_long; do
+    case $frame_line in "${1#?} "*) frame_text=${frame_line#* } ;; esac
+  done
+  frame_words_end
 }
 
 # Splitting at a given separator only, without globbing; frame_words_end puts both back.
@@ -81,17 +111,25 @@ frame_find() {
 # printf that is not built in; each piece is for printf %b.
 decode() {
   value=
+  frame_whole "$1"
   frame_words "$frame_tab"
   # shellcheck disable=SC2086 # split on purpose
-  set -- $1
+  set -- $frame_text
   frame_words_end
   for frame_piece do
+    # Newlines, which are in most of what needs an escape, without a process; not in long texts, where that takes longer.
+    while [ "${#frame_piece}" -le 500 ]; do
+      case $frame_piece in *\\*) ;; *) break ;; esac
+      frame_before=${frame_piece%%\\*}
+      case ${frame_piece#"$frame_before"} in '\0012'*) ;; *) break ;; esac
+      value=$value$frame_before$frame_newline
+      frame_piece=${frame_piece#"$frame_before\\0012"}
+    done
     case $frame_piece in
       *\\*)
         frame_piece=$(printf '%b.' "$frame_piece") # the dot keeps trailing newlines
         value=$value${frame_piece%.}
         ;;
-      # A process less, most of the time.
       *) value=$value$frame_piece ;;
     esac
   done
@@ -99,9 +137,10 @@ decode() {
 
 decode_file() {
   frame_path=$2
+  frame_whole "$1"
   frame_words "$frame_tab"
   # shellcheck disable=SC2086 # split on purpose
-  set -- $1
+  set -- $frame_text
   frame_words_end
   {
     for frame_piece do
@@ -109,6 +148,8 @@ decode_file() {
     done
   } >"$frame_path"
 }
+
+has() { frame_find "$1"; }
 
 get() {
   frame_find "$1" || return 1

@@ -102,6 +102,14 @@ describe.each(shells.map((shell) => [shell.join(" "), shell] as const))("lib.sh 
     expect(records[1]?.[1] === value).toBe(true);
   });
 
+  test("long texts keep their place, and every escape its meaning", () => {
+    const texts = ["\n", "a\\012b\nc\td", "x\n".repeat(3000), "*".repeat(1500), "", "\t1", "y\n\n", "\\"];
+    const text = `one() { decode "$1"; record a "$value"; }
+      main() { each a one; has a || record a none; has b && record b yes; has c && record c yes; finish; }`;
+    const data = [...texts.map((value) => ["a", value] as const), ["b", "z".repeat(2000)] as const];
+    expect(answer(shell, text, data)).toEqual([...texts.map((value) => ["a", value]), ["b", "yes"]]);
+  });
+
   test("each calls for every datum of the name, may be nested, and ignores what the function returns", () => {
     const text = `inner() { decode "$1"; record inner "$outer$value"; }
       one() { decode "$1"; outer=$value; each b inner; false; }

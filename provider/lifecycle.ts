@@ -16,13 +16,14 @@ import {
   hostSettings,
   inputWarnings,
   type RolloutSettings,
+  readable,
   rolloutSettings,
   unknownInputs,
 } from "./inputs";
 import { shown } from "./observe";
 import type { TargetState } from "./plan";
 import { OPTIONS, type Side, type ValueKind } from "./settings";
-import { groupFailures, planSummary, resultSummary } from "./summary";
+import { groupFailures, groupLines, planSummary, resultSummary } from "./summary";
 
 /** Property bags as the engine hands them over: secrets in clear, unknowns as the sentinel. */
 export type Bag = Readonly<Record<string, unknown>>;
@@ -89,7 +90,7 @@ export async function lookAhead(news: Bag, report: Reporter, olds: Bag = {}): Pr
     planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined, "short"),
   );
   const refusedInputs = settings.flatMap((host) => inputFailures(host, plans.get(host.name), inputs));
-  if (refusedInputs.length > 0) return { failures: refusedInputs };
+  if (refusedInputs.length > 0) return { failures: readable(refusedInputs) };
 
   const pendingChanges: Record<string, readonly string[]> = {};
   for (const [name, plan] of plans) {
@@ -321,13 +322,15 @@ async function applyAll(
     // A removal that failed on a host that answers stays in state, so that the next up tries it again.
     const oldHosts = (olds?.hosts ?? {}) as SshKeepaliveInputs["hosts"];
     const kept: Record<string, unknown> = {};
+    const left: [name: string, line: string][] = [];
     for (const result of removed) {
-      for (const note of result.notes) report.info(`${printable(result.name)}: ${shown(note)}`);
       if (result.failure === undefined) continue;
       if (result.failure.code === "unreachable") {
-        report.warn(`${describeFailure(result.failure)} It is no longer managed and was left as it is.`);
+        left.push([result.name, `${withoutHost(result.failure)} It is no longer managed and was left as it is.`]);
       } else if (inputs.hosts[result.name] === undefined) kept[result.name] = oldHosts[result.name];
     }
+    for (const line of groupNotes(removed)) report.info(line);
+    for (const line of groupLines(left)) report.warn(line);
     for (const line of resultSummary(results)) report.info(line);
     const failed = [...results, ...removed.filter((r) => r.failure?.code !== "unreachable")];
     const failures = groupFailures(failed.flatMap((r) => (r.failure === undefined ? [] : [r.failure])));
@@ -382,6 +385,10 @@ function noLongerManaged(olds: SshKeepaliveInputs, news: readonly HostSettings[]
   });
 }
 
+/** What was left alone and why, for people. */
+const groupNotes = (results: readonly HostResult[]): readonly string[] =>
+  groupLines(results.flatMap(({ name, notes }) => notes.map((note) => [name, shown(note)] as const)));
+
 const sidesOf = (host: HostSettings): Side[] =>
   (["server", "client"] as const).filter((side) => host[side] !== undefined);
 
@@ -407,19 +414,19 @@ export async function remove(id: string, olds: Bag, report: Reporter, control: F
       id,
       control,
     );
-    for (const result of results) {
-      for (const note of result.notes) report.info(`${printable(result.name)}: ${shown(note)}`);
-    }
+    for (const line of groupNotes(results)) report.info(line);
     const before = (olds.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
     const failures: Failure[] = [];
+    const left: [name: string, line: string][] = [];
     for (const { name, failure } of results) {
       if (failure === undefined) continue;
       // One that was never got into: its first up failed, and there is nothing to put back.
       const { status, backup } = before[name] ?? {};
       if (failure.step === "connect" && status === "unreachable" && backup === undefined) {
-        report.warn(`${describeFailure(failure)} Nothing was ever changed there.`);
+        left.push([name, `${withoutHost(failure)} Nothing was ever changed there.`]);
       } else failures.push(failure);
     }
+    for (const line of groupLines(left)) report.warn(line);
     const [first] = failures;
     if (first === undefined) return;
     throw new KeepaliveError({

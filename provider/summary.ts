@@ -116,6 +116,13 @@ export function showProgress(show: (text: string) => void): (progress: FleetProg
   };
 }
 
+/** One line for each text, with the hosts that it is about. */
+export function groupLines(lines: readonly (readonly [name: string, line: string])[]): readonly string[] {
+  const causes: Causes = new Map();
+  for (const [name, line] of lines) add(causes, name, line);
+  return detail(causes);
+}
+
 /** One line for each cause, with the hosts it struck. */
 export function groupFailures(failures: readonly Failure[]): readonly string[] {
   const causes: Causes = new Map();

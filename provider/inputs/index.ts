@@ -93,7 +93,19 @@ export function checkInputs(raw: unknown): { readonly failures: readonly CheckFa
   const aside = [...gaps, ...shape.map((failure) => failure.path)];
   const sound = prune(known, aside);
   const rules = ruleFailures((sound.known ?? {}) as Partial<SshKeepaliveInputs>, [...aside, ...sound.gaps]);
-  return { failures: unique([...shape, ...rules].map((f) => ({ property: pathText(f.path), reason: f.reason }))) };
+  const failures = [...shape, ...rules].map((f) => ({ property: pathText(f.path), reason: f.reason }));
+  return { failures: readable(unique(failures)) };
+}
+
+/** Most failures that are told at once: one mistake in what a fleet shares can be wrong at every host. */
+const MOST_FAILURES = 20;
+
+/** As many failures as people read, and how many more there are. */
+export function readable(failures: readonly CheckFailure[]): readonly CheckFailure[] {
+  if (failures.length <= MOST_FAILURES) return failures;
+  const told = failures.slice(0, MOST_FAILURES - 1);
+  const rest = failures.length - told.length;
+  return [...told, { property: "", reason: `… and ${rest} more inputs are refused. Mend these first.` }];
 }
 
 function unique(failures: readonly CheckFailure[]): CheckFailure[] {

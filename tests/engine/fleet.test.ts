@@ -177,6 +177,41 @@ const withoutManaged = (text: string): string[] =>
 
 const corpus = corpusFiles();
 const source = corpus.length > 0 ? "real machines' and made ones" : "made ones; no corpus of real machines here";
+test("a partial failure of two thousand hosts is in the state, and the next up goes on from there", async () => {
+  const good = await startLightHost({ folder, name: "a-good" });
+  const closed = await startLightHost({ folder, name: "closed" });
+  await closed.stop();
+  const { connection } = closed;
+  // Every address of 127.0.0.0/8 is this machine, where nothing listens on that port.
+  const away = Array.from({ length: 1999 }, (_, i) => [
+    `web-${i}.fleet.example`,
+    { host: `127.1.${i >> 8}.${i & 255}`, port: connection.port },
+  ]);
+  const project = await keepaliveProject(folder);
+  const hosts = { "a-good": entry(good), ...Object.fromEntries(away) };
+  const args = { hosts, connection: entry(closed), server, rollout: { parallel: 16, maxFailures: 2000 } };
+  await project.declare({ fleet: { args } });
+  const up = await project.up();
+  expect(up.code).not.toBe(0);
+  expect(said(up)).toContain("2000 hosts: 1 changed, 1999 failed");
+  const observed = (await observedIn(project)).fleet ?? {};
+  expect(Object.keys(observed)).toHaveLength(2000);
+  expect(observed["a-good"]).toMatchObject({
+    status: "inSync",
+    server: { options: { ClientAliveInterval: { value: "60" } } },
+  });
+  expect(Object.values(observed).filter(({ status }) => status === "unreachable")).toHaveLength(1999);
+  const done = footprint(good);
+  await project.declare({ fleet: { args: { ...args, hosts: { "a-good": entry(good) } } } });
+  const next = await project.up();
+  expect({ code: next.code, said: said(next) }).toMatchObject({ code: 0 });
+  expect(said(next)).toMatch(
+    /1999 hosts \(web-.*\): \[unreachable\] .* It is no longer managed and was left as it is\./,
+  );
+  expect(said(next).split("\n").length).toBeLessThan(60);
+  expect(footprint(good)).toEqual(done);
+});
+
 test(`sixty configurations (${source}) in one resource`, async () => {
   const limit = pLimit(8);
   const wishes = [...corpus, ...madeFiles()];

@@ -124,6 +124,16 @@ test("finds nothing wrong with every input there is", () => {
   expect(checkInputs(FULL)).toEqual({ failures: [] });
 });
 
+test("a mistake at every one of many hosts is told for as many as people read, and how many more there are", () => {
+  const hosts = Object.fromEntries(
+    Array.from({ length: 500 }, (_, i) => [`web-${i}`, { host: `h${i}`, port: 70_000 }]),
+  );
+  const { failures } = checkInputs({ hosts, server: { clientAliveInterval: 60 } });
+  expect(failures).toHaveLength(20);
+  expect(failures[0]?.property).toBe('hosts["web-0"].port');
+  expect(failures[19]).toEqual({ property: "", reason: "… and 481 more inputs are refused. Mend these first." });
+});
+
 describe("refuses what has the wrong shape", () => {
   test.each<[string, unknown, string, RegExp]>([
     ["no inputs", undefined, "", /must be an object/],

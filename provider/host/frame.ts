@@ -74,6 +74,9 @@ export function encodeDatum(value: string): string {
   return text.match(PIECES)?.join("\t") ?? "";
 }
 
+/** What follows the nonce in a record's first line. One for all answers: an expression with the nonce is compiled anew. */
+const HEADER = / ([A-Za-z0-9_.-]+) (\d{1,10}) (-|\d{1,10})\n/y;
+
 /** The whole stdin for one script: `lib` is the text of scripts/lib.sh. Throws RangeError for data no host could take. */
 export function frameInput(script: Script, lib: string, nonce: string): Buffer {
   const data = script.data.map(([name, value]) => {
@@ -82,7 +85,8 @@ export function frameInput(script: Script, lib: string, nonce: string): Buffer {
   });
   return Buffer.from(
     `${BEGIN}\n${lib}\n${script.text}\nframe_nonce=${nonce}\nframe_main <<'${nonce}'\n${data.join("")}end.\n${nonce}\n`,
-    "utf8",
+    // Byte strings, and several times faster than UTF-8.
+    "latin1",
   );
 }
 
@@ -97,23 +101,25 @@ export type ParsedAnswer =
  */
 export function parseAnswer(stdout: Buffer, nonce: string): ParsedAnswer {
   const text = stdout.toString("latin1");
-  const first = new RegExp(`(?:^|\\n)(?=${nonce} [A-Za-z0-9_.-]+ \\d+ [\\d-]+\\n)`).exec(text);
-  if (first === null) return { problem: "no record of ours in the answer", began: false, cutOff: true };
+  const headerAt = (at: number): RegExpExecArray | null => {
+    HEADER.lastIndex = at + nonce.length;
+    return text.startsWith(nonce, at) ? HEADER.exec(text) : null;
+  };
+  let at = text.indexOf(nonce);
+  while (at !== -1 && ((at > 0 && text[at - 1] !== "\n") || headerAt(at) === null)) at = text.indexOf(nonce, at + 1);
+  if (at === -1) return { problem: "no record of ours in the answer", began: false, cutOff: true };
   const records: AnswerRecord[] = [];
-  const header = new RegExp(`${nonce} ([A-Za-z0-9_.-]+) (\\d{1,10}) (-|\\d{1,10})\\n`, "y");
-  let at = first.index + first[0].length;
   const cut = (problem: string): ParsedAnswer => ({ problem, began: true, cutOff: true });
   const off = (problem: string): ParsedAnswer => ({ problem, began: true, cutOff: false });
   for (;;) {
-    header.lastIndex = at;
-    const match = header.exec(text);
+    const match = headerAt(at);
     if (match === null) {
       return text.indexOf("\n", at) === -1
         ? cut(`the answer ends after ${records.length} records`)
         : off(`something else than a record stands after record ${records.length}`);
     }
     const [line, name = "", size = "", sum = ""] = match;
-    at += line.length;
+    at += nonce.length + line.length;
     if (name === "end") {
       if (Number(size) === records.length) return { answer: records };
       return off(`the answer has ${records.length} records and should have ${size}`);

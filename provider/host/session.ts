@@ -42,7 +42,7 @@ let libText: string | undefined;
 
 /** The text of scripts/lib.sh, which lies beside this file in the sources and in the package. */
 export function libSource(): string {
-  libText ??= readFileSync(path.join(__dirname, "scripts", "lib.sh"), "utf8");
+  libText ??= readFileSync(path.join(__dirname, "scripts", "lib.sh"), "latin1");
   return libText;
 }
 

@@ -53,6 +53,8 @@ export function privateFolder(env: NodeJS.ProcessEnv = process.env): string {
     candidates.unshift(path.join(runtime, "psk"));
   }
   const folder = candidates.find(fits) ?? path.join("/tmp", `psk-${uid()}`);
+  // There for every host but the first; to be told so by mkdir costs an exception each time.
+  if (notPrivate(folder) === undefined) return folder;
   try {
     mkdirSync(folder, { mode: 0o700 });
   } catch (error) {

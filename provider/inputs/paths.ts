@@ -41,7 +41,7 @@ export function prune(value: unknown, aside: readonly Path[] = []): { known: unk
   const gaps: Path[] = [];
   const asideTexts = new Set(aside.map(pathText));
   const visit = (part: unknown, at: Path): unknown => {
-    if (part === UNKNOWN || asideTexts.has(pathText(at))) {
+    if (part === UNKNOWN || (asideTexts.size > 0 && asideTexts.has(pathText(at)))) {
       gaps.push(at);
       return undefined;
     }

@@ -92,7 +92,7 @@ function progressText({ total, done, changed, failed, slowest }: FleetProgress):
 }
 
 /** How often a passing line is written at most, in milliseconds. */
-const SHOW_EVERY_MS = 250;
+const SHOW_EVERY_MS = 500;
 
 /** Shows a fleet's progress: not more often than people read, its last state in time, and always its end. */
 export function showProgress(show: (text: string) => void): (progress: FleetProgress) => void {

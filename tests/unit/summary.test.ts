@@ -164,7 +164,7 @@ describe("five hundred hosts", () => {
   });
 });
 
-test("progress is shown at once, then a few times a second with its last state, and its end at once", () => {
+test("progress is shown at once, then twice a second with its last state, and its end at once", () => {
   jest.useFakeTimers();
   try {
     const shown: string[] = [];

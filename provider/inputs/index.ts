@@ -53,7 +53,9 @@ export function describeCheckFailure(failure: CheckFailure): string {
 export function inputWarnings(settings: readonly HostSettings[]): readonly InputWarning[] {
   const hostsBy = new Map<string, string[]>();
   const warn = (reason: string, host: string): void => {
-    hostsBy.set(reason, [...(hostsBy.get(reason) ?? []), host]);
+    const hosts = hostsBy.get(reason) ?? [];
+    hosts.push(host);
+    hostsBy.set(reason, hosts);
   };
   for (const host of settings) {
     const { connection } = host;

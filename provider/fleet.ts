@@ -70,13 +70,16 @@ export function wayTo(settings: HostSettings): Way {
 /** What to look at on a host. */
 export function lookFor(settings: HostSettings): Look {
   const { server, client } = settings;
-  const wish = wishOf(settings, "server");
+  const wish = (side: Side): { wish?: string } => {
+    const wanted = wishOf(settings, side);
+    return wanted === undefined ? {} : { wish: wishDigest(wanted) };
+  };
   return {
     ...(server === undefined
       ? {}
       : {
           server: {
-            ...(wish === undefined ? {} : { wish: wishDigest(wish) }),
+            ...wish("server"),
             ...(server.configPath === undefined ? {} : { configPath: server.configPath }),
             ...(server.sshdPath === undefined ? {} : { sshdPath: server.sshdPath }),
           },
@@ -88,6 +91,7 @@ export function lookFor(settings: HostSettings): Look {
             ...(client.configPath === undefined ? {} : { configPath: client.configPath }),
             ...(client.user === undefined ? {} : { user: client.user }),
             probes: probeHosts(client.hosts),
+            ...wish("client"),
           },
         }),
   };
@@ -142,12 +146,8 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
     const seen = await known.seen;
     if (depth === "short" || "facts" in seen) return seen;
   }
-  const { server, ...look } = lookFor(way.settings);
-  const { wish, ...whole } = server ?? {};
-  const seen = observe(way.connector, {
-    ...look,
-    ...(server === undefined ? {} : { server: depth === "short" ? server : whole }),
-  });
+  const look = lookFor(way.settings);
+  const seen = observe(way.connector, depth === "short" ? look : wholeLook(look));
   const remembered: { at: number; seen: Promise<Seen>; failed?: true } = { at: performance.now(), seen };
   looks.set(key, remembered);
   seen.then(
@@ -161,6 +161,13 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
     },
   );
   return seen;
+}
+
+/** The look that does not ask what the host remembers. */
+function wholeLook({ server, client }: Look): Look {
+  const { wish: _, ...whole } = server ?? {};
+  const { wish: __, ...rest } = client ?? { probes: [] };
+  return { ...(server === undefined ? {} : { server: whole }), ...(client === undefined ? {} : { client: rest }) };
 }
 
 /** All facts of a host: fetched now, or remembered from a moment ago. */
@@ -292,9 +299,9 @@ async function apply(way: Way, owner: string, known: boolean): Promise<HostResul
   return withRetries(name, async (fresh) => {
     if (known && !fresh) {
       const seen = await seenOf(way, "short");
-      if (!("facts" in seen) && seen.unchanged.owner === owner) {
-        const { boot, stateFolder } = seen.unchanged;
-        const places = [placeOf(boot, stateFolder)];
+      if (!("facts" in seen) && seen.unchanged.sides.every((side) => side.owner === owner)) {
+        const { boot, sides } = seen.unchanged;
+        const places = sides.map(({ stateFolder }) => placeOf(boot, stateFolder));
         return { name, outcome: "unchanged", asBefore: true, states: [], openssh: "", places, notes: [] };
       }
     }

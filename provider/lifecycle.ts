@@ -307,8 +307,9 @@ async function applyAll(
   const rollout = rolloutSettings(inputs, settings.length);
   const before = (olds?.observed ?? {}) as Readonly<Record<string, ObservedHost>>;
   const tasks = settings.map((host): Task => {
-    const { status, server } = before[host.name] ?? {};
-    return { settings: host, verb: "apply", known: status === "inSync" && server !== undefined };
+    const known = before[host.name];
+    const told = sidesOf(host).every((side) => known?.[side] !== undefined);
+    return { settings: host, verb: "apply", known: known?.status === "inSync" && told };
   });
   const removals = olds === undefined ? [] : noLongerManaged(inputsOf(olds), settings);
   return withAgents(async () => {

@@ -7,12 +7,14 @@ import { KeepaliveError, printable } from "./errors";
 import { type Answer, type Connector, cksum, observeScript } from "./host";
 import type { Side } from "./settings";
 
-/** What to look at: either side, and where it is not the usual place. */
+/**
+ * What to look at: either side, and where it is not the usual place. `wish` is a digest of what is wanted (remembered.ts):
+ * with that of each side, the look is short on a host that remembers how it was as wanted, and still is so.
+ */
 export interface Look {
   readonly server?: {
     readonly configPath?: string;
     readonly sshdPath?: string;
-    /** Digest of what is wanted: makes the look short on a host that remembers how it was as wanted, and still is so. */
     readonly wish?: string;
   };
   readonly client?: {
@@ -20,6 +22,7 @@ export interface Look {
     readonly user?: string;
     /** Host names to ask `ssh -G` about, one for each wanted Host pattern. */
     readonly probes: readonly string[];
+    readonly wish?: string;
   };
 }
 
@@ -94,7 +97,7 @@ export interface TargetFacts {
   readonly version: string;
   /** Path of sshd; empty for a client. */
   readonly exe: string;
-  /** What the host says of that file: names, bytes and times; changes with every upgrade. */
+  /** What the host says of that file, or of ssh: names, bytes, times, path; changes with every upgrade. */
   readonly program?: string;
   /** What `sshd -T` or `ssh -G` said: one entry for a server, one a probe for a client. */
   readonly said: readonly Saying[];
@@ -147,9 +150,8 @@ export interface HostFacts {
 /** What a short look told: nothing has changed since the host was as it is wanted now. */
 export interface Unchanged {
   readonly boot: string;
-  /** Id of the resource that made it so. */
-  readonly owner: string;
-  readonly stateFolder: string;
+  /** Of each side: id of the resource that made it so, and the folder of its state. */
+  readonly sides: readonly { readonly owner: string; readonly stateFolder: string }[];
 }
 
 /** What a look brought: all facts, or that there is nothing new. */
@@ -162,13 +164,14 @@ export async function observe(connector: Connector, look: Look): Promise<Seen> {
     data.push(["server", "yes"]);
     if (look.server.configPath !== undefined) data.push(["server_config", bytesOf(look.server.configPath)]);
     if (look.server.sshdPath !== undefined) data.push(["sshd_path", bytesOf(look.server.sshdPath)]);
-    if (look.server.wish !== undefined && look.client === undefined) data.push(["wish", look.server.wish]);
+    if (look.server.wish !== undefined) data.push(["server.wish", look.server.wish]);
   }
   if (look.client !== undefined) {
     data.push(["client", "yes"]);
     if (look.client.configPath !== undefined) data.push(["client_config", bytesOf(look.client.configPath)]);
     if (look.client.user !== undefined) data.push(["client_user", look.client.user]);
     for (const probe of look.client.probes) data.push(["probe", probe]);
+    if (look.client.wish !== undefined) data.push(["client.wish", look.client.wish]);
   }
   const script = { name: "observe", text: observeScript(), data, step: "observe" } as const;
   const ask = async (run = script): Promise<Seen | "unsure"> => readSeen(connector.name, await connector.run(run));
@@ -178,7 +181,7 @@ export async function observe(connector: Connector, look: Look): Promise<Seen> {
     await connector.close();
     seen = await ask();
   }
-  if (seen === "unsure") seen = await ask({ ...script, data: data.filter(([name]) => name !== "wish") });
+  if (seen === "unsure") seen = await ask({ ...script, data: data.filter(([name]) => !name.endsWith(".wish")) });
   if (seen === "unsure") throw oddAnswer(connector.name);
   return seen;
 }
@@ -195,12 +198,16 @@ const oddAnswer = (host: string): KeepaliveError =>
 /** The answer of a look; `unsure`: the same files, but not known to be what the daemon, started since, has read. */
 function readSeen(host: string, answer: Answer): Seen | "unsure" {
   const value = (name: string): string | undefined => answer.find((record) => record.name === name)?.value;
-  const owner = value("unchanged");
-  if (owner === undefined) return { facts: readFacts(host, answer) };
+  if (value("unchanged") === undefined) return { facts: readFacts(host, answer) };
   const restarted = value("times") !== undefined;
   const changed = restarted ? readFacts(host, answer).server?.daemon?.changedSince : [];
   if (changed?.length !== 0) return "unsure";
-  return { unchanged: { boot: value("boot") ?? "", owner, stateFolder: value("target.folder") ?? "" } };
+  const sides = answer.flatMap(({ name, value: said }) => {
+    if (name !== "unchanged") return [];
+    const [owner = "", ...folder] = said.split(" ");
+    return [{ owner, stateFolder: folder.join(" ") }];
+  });
+  return { unchanged: { boot: value("boot") ?? "", sides } };
 }
 
 /** UTF-8 bytes of a text as a byte string, which is how values travel to hosts. */
@@ -338,7 +345,7 @@ function readTarget(host: string, section: Section): TargetFacts {
     folders,
     version: versionLine(get("sshd.version") ?? get("ssh.version") ?? ""),
     exe: get("sshd.path") ?? "",
-    ...optional("program", get("sshd.program")),
+    ...optional("program", get("sshd.program") ?? (get("ssh.program") || undefined)),
     said,
     ...optional("spec", get("sshd.spec")),
     ...optional("matchExec", get("ssh.matchexec")),

@@ -357,7 +357,9 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       side: wish.side,
       config: facts.config,
       exe: facts.exe,
-      ...(facts.program === undefined || facts.version === "" ? {} : { version: `${facts.program}\n${facts.version}` }),
+      ...(wish.side === "client" || facts.program === undefined || facts.version === ""
+        ? {}
+        : { version: `${facts.program}\n${facts.version}` }),
       ...(facts.daemon === undefined ? {} : { daemon: facts.daemon }),
       ...(facts.perConnection === undefined ? {} : { perConnection: facts.perConnection }),
       changes,

@@ -38,22 +38,23 @@ export interface Settled {
 }
 
 /**
- * The text that a host is to remember; undefined where a short look could not tell whether it still holds: a client's
- * side, a daemon that is not known by process and file, files that could not be read.
+ * The text that a host is to remember; undefined where a short look could not tell whether it still holds: a user's own
+ * file, a daemon that is not known by process and file, files that could not be read, something to warn of.
  */
 export function remembered(facts: TargetFacts, wish: Wish, settled: Settled): ByteString | undefined {
   const { daemon, program, exe } = facts;
   const odd = [...facts.files.values()].some(({ problem }) => problem !== undefined && problem !== "missing");
-  if (facts.side !== "server" || daemon === undefined || program === undefined || odd) return undefined;
-  if (facts.tooManyFiles || facts.severalDaemons !== undefined || settled.warnings.length > 0) return undefined;
+  if (program === undefined || odd || facts.tooManyFiles || settled.warnings.length > 0) return undefined;
+  if (facts.side === "server" && (daemon === undefined || facts.severalDaemons !== undefined)) return undefined;
+  if (facts.side === "client" && (wish.user !== undefined || facts.matchExec !== undefined)) return undefined;
   const lines = [
     `config ${facts.config}`,
     `wish ${wishDigest(wish)}`,
     `owner ${settled.owner}`,
-    `exe ${exe}`,
     `program ${program}`,
-    `pidfile ${daemon.pidfile}`,
-    ...daemon.argv.map((word) => `arg ${word}`),
+    ...(daemon === undefined
+      ? []
+      : [`exe ${exe}`, `pidfile ${daemon.pidfile}`, ...daemon.argv.map((word) => `arg ${word}`)]),
     `record ${sumOf(settled.record)} ${facts.stateFolder}/record`,
     ...[...settled.sums].map(([file, sum]) => (sum === "absent -" ? `absent ${file}` : `seen ${sum} ${file}`)),
     ...[...settled.matches].flatMap(([pattern, found]) => [`glob ${pattern}`, ...found.map((file) => `match ${file}`)]),

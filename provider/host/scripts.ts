@@ -31,7 +31,7 @@ function compose(...parts: readonly string[]): string {
 }
 
 /** Looks at a host, read only. */
-export const observeScript = (): string => compose("host", "service", "observe");
+export const observeScript = (): string => compose("host", "service", "remembered", "observe");
 
 /** Takes the lock, stages, validates, arms. */
 export const transactionScript = (): string => compose("host", "service", "supervisor", "judge", "transaction");

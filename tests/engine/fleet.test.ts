@@ -208,7 +208,11 @@ test("a partial failure of two thousand hosts is in the state, and the next up g
   expect(said(next)).toMatch(
     /1999 hosts \(web-.*\): \[unreachable\] .* It is no longer managed and was left as it is\./,
   );
-  expect(said(next).split("\n").length).toBeLessThan(60);
+  expect(
+    said(next)
+      .split("\n")
+      .filter((line) => line.includes("warning:")),
+  ).toHaveLength(1);
   expect(footprint(good)).toEqual(done);
 });
 

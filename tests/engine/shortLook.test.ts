@@ -132,6 +132,23 @@ test("it is whole where sshd read other bytes than those that are back now", asy
   expect(await looked(host, news)).toBe("whole, 2 command(s)");
 });
 
+test("with a client's side it is short where both are unchanged, and whole where one is not", async () => {
+  const { host, news } = await appliedHost();
+  const configPath = `${host.dir}/ssh_config`;
+  await host.write("ssh_config", "Host *\n  ForwardAgent no\n");
+  const both = { ...news, client: { serverAliveInterval: 60, configPath } };
+  expect(await looked(host, both)).toBe(WHOLE);
+  await created(both);
+  expect(await looked(host, both)).toBe(SHORT);
+  expect(await looked(host, { ...both, server: undefined })).toBe(SHORT);
+  await host.reload();
+  expect(await looked(host, both)).toBe(SHORT);
+  await host.write("ssh_config", `${await host.read("ssh_config")}#\n`);
+  expect(await looked(host, both)).toBe(WHOLE);
+  expect(await looked(host, news)).toBe(SHORT);
+  expect(await preview(both)).toEqual([]);
+});
+
 test("it is whole where something else is wanted", async () => {
   const { host, news } = await appliedHost();
   expect(await looked(host, { ...news, server: { clientAliveInterval: 60, clientAliveCountMax: 4 } })).toBe(WHOLE);

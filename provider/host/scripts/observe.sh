@@ -383,22 +383,27 @@ sshd_dump() {
   loaded_when "$pidfile_" "$LISTENER"
 }
 
+# program_line PATH: what the host says of that file, one of $LOOKED, in $PROGRAM; changes with every upgrade.
+program_line() {
+  PROGRAM=$NL${times_:-}$NL
+  case $PROGRAM in
+    *" $1$NL"*)
+      PROGRAM=${PROGRAM%%" $1$NL"*}
+      PROGRAM="${PROGRAM##*"$NL"} $1"
+      ;;
+    *) PROGRAM= ;;
+  esac
+}
+
 # version PROGRAM: sshd's version, as it was told when this very file was last asked: that takes as long as a dump.
 version() {
-  file_=$NL${times_:-}$NL
-  case $file_ in
-    *" $1$NL"*)
-      file_=${file_%%" $1$NL"*}
-      file_="${file_##*"$NL"} $1"
-      record sshd.program "$file_"
-      ;;
-    *) file_= ;;
-  esac
+  program_line "$1"
+  if [ -n "$PROGRAM" ]; then record sshd.program "$PROGRAM"; fi
   known_='' said_=''
-  if [ -n "$file_" ] && [ -f "$TARGET/version" ]; then
+  if [ -n "$PROGRAM" ] && [ -f "$TARGET/version" ]; then
     { IFS= read -r known_ && IFS= read -r said_; } <"$TARGET/version"
   fi
-  if [ -z "$said_" ] || [ "$known_" != "$file_" ]; then said_=$("$exe_" -V 2>&1 </dev/null); fi
+  if [ -z "$said_" ] || [ "$known_" != "$PROGRAM" ]; then said_=$("$exe_" -V 2>&1 </dev/null); fi
   record sshd.version "$said_"
 }
 
@@ -425,11 +430,20 @@ observe_client() {
   leftovers
   chain "$CLIENT_CONFIG" "$CLIENT_BASE" "$CLIENT_HOME"
   files_read_=$READS
+  program_=
+  if exe_=$(command -v ssh) && resolve "$exe_"; then
+    program_=$REAL
+    look_at "$REAL"
+  else
+    exe_=
+  fi
   facts_at_once ''
-  if ! command -v ssh >/dev/null 2>&1; then
+  if [ -z "$exe_" ]; then
     record ssh.missing ssh
     return 0
   fi
+  program_line "$program_"
+  record ssh.program "$PROGRAM"
   record ssh.version "$(ssh -V 2>&1 </dev/null)"
   namespace
   # ssh -G runs the commands of `Match exec`: a look must not.
@@ -459,137 +473,6 @@ say_client() {
   record ssh.dump "$SAID"
 }
 
-# expand PATTERN: the files that it matches, a line each and each after a newline, in $FOUND.
-expand() {
-  FOUND=
-  saved_=$IFS
-  IFS=
-  # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
-  set -- $1
-  IFS=$saved_
-  for match_ in "$@"; do
-    { [ -e "$match_" ] || [ -L "$match_" ]; } && [ ! -d "$match_" ] || continue
-    FOUND=$FOUND$NL$match_
-  done
-}
-
-# unchanged: the daemon that serves us has read, and OpenSSH would read, exactly what they did when the host was found as
-# it is wanted now: `remembered`, left in the state folder by a transaction, says what that was (remembered.ts). Costs one
-# process where the daemon still is the same one. One that was started since is the reader's matter: when it read its
-# files is told beside when they changed.
-unchanged() {
-  ! get local || return 1
-  find_sshd
-  [ -n "$LISTENER" ] && [ -r "/proc/$LISTENER/auxv" ] || return 1
-  daemon_options
-  get server_config && config_=$value || config_=${DAEMON_CONFIG:-/etc/ssh/sshd_config}
-  state_root
-  memory_=
-  for memory_ in "$STATE"/server-*/remembered; do
-    { IFS= read -r LINE <"$memory_"; } 2>/dev/null && [ "$LINE" = "config $config_" ] && break
-    memory_=
-  done
-  [ -n "$memory_" ] || return 1
-  TARGET=${memory_%/*}
-  [ ! -e "$TARGET/lock" ] || return 1
-  set -- "/proc/$LISTENER/auxv"
-  sums_='' args_='' files_='' globs_='' FOUND='' expected_='' owner_='' program_='' pidfile_='' whole_=
-  while IFS= read -r LINE; do
-    rest_=${LINE#* }
-    case $LINE in
-      'match '*)
-        expected_=$expected_$NL$rest_
-        continue
-        ;;
-    esac
-    # The matches of the pattern before are complete.
-    [ "$FOUND" = "$expected_" ] || return 1
-    FOUND='' expected_=
-    case $LINE in
-      'config '*) ;;
-      'wish '*) get wish && [ "$value" = "$rest_" ] || return 1 ;;
-      'owner '*) owner_=$rest_ ;;
-      'exe '*)
-        # The daemon still runs the file that stands there: no other release was put in its place.
-        # shellcheck disable=SC3013 # without -ef the look is a whole one
-        [ "$rest_" -ef "/proc/$LISTENER/exe" ] 2>/dev/null || return 1
-        if get sshd_path && [ "$value" != "$rest_" ]; then return 1; fi
-        ;;
-      'program '*) program_=$rest_ ;;
-      'pidfile '*) pidfile_=$rest_ ;;
-      'arg '*) args_=$args_$rest_$NL ;;
-      'absent '*) if [ -e "$rest_" ] || [ -L "$rest_" ]; then return 1; fi ;;
-      'record '* | 'seen '*)
-        sums_=$sums_$rest_$NL
-        rest_=${rest_#* }
-        rest_=${rest_#* }
-        set -- "$@" "$rest_"
-        case $LINE in 'seen '*) files_=$files_$rest_$NL ;; esac
-        ;;
-      'glob '*)
-        globs_=$globs_$rest_$NL
-        expand "$rest_"
-        ;;
-      end) whole_=yes ;;
-      *) return 1 ;;
-    esac
-  done <"$memory_"
-  [ -n "$whole_" ] || return 1
-  now_=$(cksum "$@" 2>/dev/null)$NL
-  IDENTITY=${now_%%" /proc/"*}
-  [ "${now_#*"$NL"}" = "$sums_" ] || return 1
-  case $IDENTITY in *' 0') return 1 ;; esac
-  LINE=
-  if [ -f "$TARGET/loaded" ]; then line "$TARGET/loaded"; fi
-  if [ "$LINE" = "$IDENTITY" ]; then
-    record target server
-  else
-    [ "$ARGS$NL" = "$args_" ] || return 1
-    started_since || return 1
-  fi
-  record target.folder "$TARGET"
-  record unchanged "$owner_"
-}
-
-# started_since: what tells whether the daemon, another process than it was, has read $files_ as they are.
-started_since() {
-  rest_=$program_
-  for _ in names bytes changed modified; do rest_=${rest_#* }; done
-  LOOKED=$rest_$NL
-  frame_words "$NL"
-  # shellcheck disable=SC2086 # a line each
-  set -- $files_
-  for path_ in "$@"; do
-    resolve "$path_" || break
-    look_at "$path_"
-    look_at "$REAL"
-  done
-  for path_ in $globs_; do
-    if [ -d "${path_%/*}/" ]; then look_at "${path_%/*}/"; fi
-  done
-  for path_ in "$pidfile_" "$TARGET/asof"; do
-    if [ -e "$path_" ]; then look_at "$path_"; fi
-  done
-  # shellcheck disable=SC2086 # a line each
-  times_of $LOOKED
-  frame_words_end
-  case $NL$times_ in *"$NL$program_$NL"*) ;; *) return 1 ;; esac
-  record target server
-  record daemon.pid "$LISTENER"
-  record daemon.identity "$IDENTITY"
-  record times "$times_"
-  for path_ in "$@"; do
-    record file "$path_"
-    if resolve "$path_"; then record file.real "$REAL"; fi
-  done
-  rest_=$globs_
-  while [ -n "$rest_" ]; do
-    record glob "${rest_%%"$NL"*}"
-    rest_=${rest_#*"$NL"}
-  done
-  loaded_when "$pidfile_" "$LISTENER"
-}
-
 main() {
   read_data
   # From a reserved network (RFC 1112, class E): addresses for documentation stand in real files.
@@ -598,10 +481,11 @@ main() {
   record system "$SYSTEM $RELEASE"
   boot_id
   record boot "$BOOT"
-  if get wish && unchanged; then
+  if unchanged; then
     finish
     return 0
   fi
+  LOOKED=
   if get server; then observe_server; fi
   if get client; then observe_client; fi
   finish

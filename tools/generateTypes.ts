@@ -1,13 +1,14 @@
 /**
- * Prints provider/args.ts from schema.json: `npm run generate`. With `--check` it writes nothing and exits with 1 when
- * the file is not what it would print.
+ * Prints provider/args.ts and provider/inputs/validate.ts from schema.json: `npm run generate`. With `--check` it writes
+ * nothing and exits with 1 when a file is not what it would print.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { generateValidator } from "./generateValidator";
 
 /** A property or type in schema.json, as far as this package uses the form. */
-interface TypeSpec {
+export interface TypeSpec {
   readonly type?: string;
   readonly $ref?: string;
   readonly items?: TypeSpec;
@@ -215,12 +216,16 @@ function projectRoot(from: string): string {
 
 if (require.main === module) {
   const root = projectRoot(__dirname);
-  const target = path.join(root, "provider/args.ts");
   const schema = JSON.parse(readFileSync(path.join(root, "schema.json"), "utf8")) as PackageSpec;
-  const text = formatTypes(generateTypes(schema), root);
-  if (!process.argv.includes("--check")) writeFileSync(target, text);
-  else if (!existsSync(target) || readFileSync(target, "utf8") !== text) {
-    console.error("provider/args.ts is not what schema.json says: run `npm run generate`");
-    process.exitCode = 1;
+  for (const [name, text] of [
+    ["provider/args.ts", formatTypes(generateTypes(schema), root)],
+    ["provider/inputs/validate.ts", generateValidator(schema)],
+  ] as const) {
+    const target = path.join(root, name);
+    if (!process.argv.includes("--check")) writeFileSync(target, text);
+    else if (!existsSync(target) || readFileSync(target, "utf8") !== text) {
+      console.error(`${name} is not what schema.json says: run \`npm run generate\``);
+      process.exitCode = 1;
+    }
   }
 }

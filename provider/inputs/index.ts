@@ -1,5 +1,5 @@
 /**
- * Input checks, and what the inputs mean for each host. Shape, types and unknown properties are checked by ajv against
+ * Input checks, and what the inputs mean for each host. Shape, types and unknown properties are checked against
  * schema.json; what a schema cannot say is checked by the rules below.
  *
  * Rules of this file: a failure names the property, says what is wrong and what to write instead. No message repeats

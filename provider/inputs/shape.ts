@@ -1,110 +1,46 @@
-/** Shape, types and unknown properties, checked by ajv against schema.json; its errors as sentences. */
+/** Shape, types and unknown properties, checked against schema.json by what ajv made of it; the errors as sentences. */
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import Ajv, { type ErrorObject, type ValidateFunction } from "ajv";
+import type { ErrorObject } from "ajv";
 import { meantOnThisSide, OPTIONS, type Option, type Side } from "../settings";
 import { type Finding, isPrefix, type Path, quoted } from "./paths";
+import { validate } from "./validate";
 
-/** A type in schema.json, as far as this package uses the form (Pulumi package schema). */
-interface TypeSpec {
-  readonly type?: string;
-  readonly $ref?: string;
-  readonly items?: TypeSpec;
-  readonly additionalProperties?: TypeSpec;
-  readonly oneOf?: readonly TypeSpec[];
-  readonly enum?: readonly { readonly value: string }[];
-  readonly properties?: Readonly<Record<string, TypeSpec>>;
-  readonly required?: readonly string[];
-  readonly secret?: boolean;
-}
-
+/** schema.json, as far as messages need it (Pulumi package schema). */
 interface PackageSpec {
-  readonly types: Readonly<Record<string, TypeSpec>>;
-  readonly resources: Readonly<
-    Record<
-      string,
-      {
-        readonly inputProperties: Readonly<Record<string, TypeSpec>>;
-        readonly properties: Readonly<Record<string, TypeSpec>>;
-        readonly requiredInputs: readonly string[];
-      }
-    >
-  >;
+  readonly types: Readonly<Record<string, { readonly properties?: object }>>;
+  readonly resources: Readonly<Record<string, { readonly inputProperties: object; readonly properties: object }>>;
 }
 
-/** JSON schema of a property, with the two facts that messages need. */
+/** What of the JSON schema of a value messages need. */
 interface JsonSchema {
   readonly type: string | readonly string[];
-  readonly properties?: Readonly<Record<string, JsonSchema>>;
-  readonly secret?: boolean;
-  readonly [keyword: string]: unknown;
+  readonly properties?: object;
 }
 
-let compiled: { readonly validate: ValidateFunction; readonly spec: PackageSpec } | undefined;
+const accepts: { (inputs: unknown): boolean; readonly errors?: readonly ErrorObject[] | null } = validate;
 
-/** schema.json and its validator, read and compiled at the first use: a program that only declares needs neither. */
-function schema(): { readonly validate: ValidateFunction; readonly spec: PackageSpec } {
-  if (compiled === undefined) {
-    // The same relative place from provider/inputs/ and from dist/inputs/.
-    const spec = JSON.parse(readFileSync(path.join(__dirname, "..", "..", "schema.json"), "utf8")) as PackageSpec;
-    const ajv = new Ajv({
-      allErrors: true,
-      verbose: true,
-      strict: false,
-      strictNumbers: true,
-      // It compiles more slowly what checks a schema that the tests check, and what would validate faster than once.
-      meta: false,
-      validateSchema: false,
-      code: { optimize: false },
-    });
-    compiled = { validate: ajv.compile(inputsSchema(spec)), spec };
-  }
-  return compiled;
+let spec: PackageSpec | undefined;
+
+/** schema.json, read at the first use: a program that only declares does not need it. */
+function schema(): PackageSpec {
+  // The same relative place from provider/inputs/ and from dist/inputs/.
+  spec ??= JSON.parse(readFileSync(path.join(__dirname, "..", "..", "schema.json"), "utf8")) as PackageSpec;
+  return spec;
 }
 
-const resourceOf = (spec: PackageSpec): PackageSpec["resources"][string] => {
-  const [resource] = Object.values(spec.resources);
-  if (resource === undefined) throw new Error("schema.json describes no resource");
-  return resource;
-};
+function resource(): PackageSpec["resources"][string] {
+  const [first] = Object.values(schema().resources);
+  if (first === undefined) throw new Error("schema.json describes no resource");
+  return first;
+}
 
 export const connectionFields = (): readonly string[] =>
-  Object.keys(schema().spec.types["sshkeepalive:index:Connection"]?.properties ?? {});
-
-function inputsSchema(spec: PackageSpec): JsonSchema {
-  const resource = resourceOf(spec);
-  return jsonSchema(spec, { type: "object", properties: resource.inputProperties, required: resource.requiredInputs });
-}
-
-function jsonSchema(spec: PackageSpec, type: TypeSpec): JsonSchema {
-  if (type.$ref !== undefined) {
-    const target = spec.types[type.$ref.replace("#/types/", "")];
-    if (target === undefined) throw new Error(`schema.json has no ${type.$ref}`);
-    return jsonSchema(spec, target);
-  }
-  const secret = type.secret === true ? { secret: true } : {};
-  if (type.oneOf !== undefined) return { type: type.oneOf.map((t) => t.type ?? ""), ...secret };
-  if (type.enum !== undefined) return { type: "string", enum: type.enum.map((e) => e.value) };
-  if (type.items !== undefined) return { type: "array", items: jsonSchema(spec, type.items) };
-  if (type.properties !== undefined) {
-    const properties = Object.entries(type.properties).map(([key, t]) => [key, jsonSchema(spec, t)] as const);
-    return {
-      type: "object",
-      properties: Object.fromEntries(properties),
-      required: type.required ?? [],
-      additionalProperties: false,
-    };
-  }
-  if (type.additionalProperties !== undefined) {
-    return { type: "object", additionalProperties: jsonSchema(spec, type.additionalProperties) };
-  }
-  return { type: type.type ?? "", ...secret };
-}
+  Object.keys(schema().types["sshkeepalive:index:Connection"]?.properties ?? {});
 
 export function shapeFailures(known: unknown, gaps: readonly Path[]): Finding[] {
-  const { validate } = schema();
-  if (validate(known)) return [];
-  return (validate.errors ?? []).flatMap((error) => {
+  if (accepts(known)) return [];
+  return (accepts.errors ?? []).flatMap((error) => {
     const finding = explain(error, known);
     return gaps.some((gap) => isPrefix(gap, finding.path)) ? [] : [finding];
   });
@@ -230,7 +166,7 @@ function unknownProperty(at: Path, name: string, siblings: readonly string[]): s
     const here = OPTIONS.find((o) => o.side === side && o.name === option.name);
     if (here !== undefined) return `Is no property here. Did you mean ${here.input}?`;
   }
-  if (at.length === 0 && name in resourceOf(schema().spec).properties) {
+  if (at.length === 0 && name in resource().properties) {
     return "Is computed by the resource. Take it out of the inputs.";
   }
   if (at.length === 0 && connectionFields().includes(name)) {
@@ -239,7 +175,7 @@ function unknownProperty(at: Path, name: string, siblings: readonly string[]): s
   if (atHost && name === "connection") {
     return "Is no property of a host: its fields stand at the host itself, { host: …, user: … }. In TypeScript: { ...connection }.";
   }
-  if (atHost && name in resourceOf(schema().spec).inputProperties) {
+  if (atHost && name in resource().inputProperties) {
     return "Is no property of a host. It is for all hosts: write it at the top level.";
   }
   const near = nearest(name, siblings);

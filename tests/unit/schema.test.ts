@@ -15,6 +15,7 @@ import type {
 import { type HostConnection, hostSettings } from "../../provider/inputs";
 import { OPTIONS } from "../../provider/settings";
 import { formatTypes, generateTypes, type PackageSpec } from "../../tools/generateTypes";
+import { generateValidator } from "../../tools/generateValidator";
 
 const root = path.join(__dirname, "../..");
 const text = readFileSync(path.join(root, "schema.json"), "utf8");
@@ -63,9 +64,11 @@ test("takes @pulumi/command's connection, and refuses slips, by its types", () =
   expect([asConnection, asOutput, asProxy, atHost, resolved, mayBeUndefined, misspelt, mixedUp]).toHaveLength(8);
 });
 
-test("provider/args.ts is what the generator prints (npm run generate)", () => {
-  const printed = formatTypes(generateTypes(schema), root);
-  expect(readFileSync(path.join(root, "provider/args.ts"), "utf8")).toBe(printed);
+test.each([
+  ["provider/args.ts", () => formatTypes(generateTypes(schema), root)],
+  ["provider/inputs/validate.ts", () => generateValidator(schema)],
+])("%s is what the generator prints (npm run generate)", (name, print) => {
+  expect(readFileSync(path.join(root, name), "utf8")).toBe(print());
 });
 
 test("has the package's version", () => {

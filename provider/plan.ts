@@ -108,7 +108,7 @@ export interface TransactionPlan {
   readonly expect: readonly string[];
   /** Server: `-` and `-C` specifications; client: probe names. Empty: OpenSSH must not be asked (Match exec). */
   readonly specs: readonly string[];
-  /** Server: cksum of what `sshd -T` said for the first of `specs`, without the managed options' lines. */
+  /** Server: cksum of what `sshd -T` is to say for the first of `specs`: what it said, the managed options as expected. */
   readonly dump?: string;
   /** For a host without mount namespaces: the unchanged tree and the candidate, rewritten to copies. */
   readonly copies?: (
@@ -372,7 +372,7 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       managed: managed.flatMap((o) => [o.name.toLowerCase()]),
       expect,
       specs,
-      ...(wish.side === "server" ? dumpWithout(managed, facts.said[0]) : {}),
+      ...(wish.side === "server" ? dumpAfter(managed, expect, facts.said[0]) : {}),
       ...(namespace
         ? {}
         : { copies: (prefix, which) => copiesOf(which === "unchanged" ? tree : candidate.tree, prefix) }),
@@ -393,12 +393,25 @@ const seenFiles = (facts: TargetFacts): (readonly [path: string, sum: string])[]
     .filter((f) => f.sum !== undefined || f.problem === "missing")
     .map((f) => [f.path, f.sum ?? "absent -"] as const);
 
-/** What the host finds when it leaves the managed options out of a dump (scripts/transaction.sh validate). */
-function dumpWithout(managed: readonly Option[], said: Saying | undefined): { dump?: string } {
+/**
+ * What the host is to find as the dump's checksum with the candidate in place (scripts/transaction.sh validate): the
+ * managed lines as expected, all others as they were. Nothing where that cannot be told beforehand.
+ */
+function dumpAfter(managed: readonly Option[], expect: readonly string[], said: Saying | undefined): { dump?: string } {
   if (said?.exit !== 0) return {};
-  const names = managed.map((o) => `${o.name.toLowerCase()} `);
-  const lines = said.text.split("\n").filter((line) => !names.some((name) => line.toLowerCase().startsWith(name)));
-  return { dump: sumOf(lines.map((line) => `${line}\n`).join("")) };
+  const after = new Map(expect.map((line) => line.split(" ", 2) as [string, string]));
+  const missing = new Set(managed.map((o) => o.name.toLowerCase()));
+  const lines = said.text.split("\n").map((line) => {
+    const [keyword = "", value = ""] = line.split(" ", 2);
+    const name = keyword.toLowerCase();
+    if (!missing.delete(name)) return line;
+    // An option that the daemon's command line decides stays what it is.
+    const wanted = after.get(name) ?? value;
+    // OpenSSH 10.6 writes flags so.
+    const flags: Readonly<Record<string, string>> = /^(true|false)$/.test(value) ? { yes: "true", no: "false" } : {};
+    return `${keyword} ${flags[wanted] ?? wanted}`;
+  });
+  return missing.size > 0 ? {} : { dump: sumOf(lines.map((line) => `${line}\n`).join("")) };
 }
 
 function copiesOf(tree: Tree, prefix: string): { main: string; files: Map<string, ByteString> } {

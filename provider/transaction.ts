@@ -42,7 +42,7 @@ const ARM_TIMEOUT_MS = 60_000;
  * Shortest and longest pause before the new login, in milliseconds. One that comes before the daemon has read its files
  * proves nothing and has to be made again; how long that takes is guessed from how long the host took to be armed.
  */
-const SETTLE_MS = { least: 250, most: 3_000 };
+const SETTLE_MS = { least: 180, most: 3_000 };
 
 /** What an error says of a host on which nothing was begun or everything is as it was. */
 export const NOTHING_CHANGED = "nothing was changed";
@@ -66,7 +66,7 @@ export async function transact(
     throw await withAftermath(connector, plan, txid, performance.now(), error.failure);
   }
   options.step?.("verify");
-  const guess = Math.max((performance.now() - began) * 0.6, SETTLE_MS.least);
+  const guess = Math.max((performance.now() - began) * 1.2, SETTLE_MS.least);
   const settle = Math.min(guess, SETTLE_MS.most, options.confirmSeconds * 250);
   const until = performance.now() + options.confirmSeconds * 1000;
   // Only a server's connection is at stake; a client's file is confirmed over the connection at hand.
@@ -168,6 +168,7 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
     ["txid", txid],
     ["side", plan.side],
     ["config", plan.config],
+    ["target", plan.stateFolder],
     ["exe", plan.exe],
     ["seconds", String(options.confirmSeconds)],
     ["controller", bytesOf(controllerName())],
@@ -298,6 +299,7 @@ function confirmData(plan: TransactionPlan, txid: string): Datum[] {
     ["txid", txid],
     ["side", plan.side],
     ["config", plan.config],
+    ["target", plan.stateFolder],
     ...(plan.user === undefined ? [] : [["client_user", plan.user] as const]),
     ...plan.specs.slice(0, 1).map((spec) => ["spec", spec] as const),
     ...plan.expect.map((line) => ["want", line] as const),

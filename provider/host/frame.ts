@@ -83,8 +83,10 @@ export function frameInput(script: Script, lib: string, nonce: string): Buffer {
     if (!/^[a-z][a-z0-9_.]*$/.test(name)) throw new RangeError(`"${name}" cannot name a datum`);
     return `${name} ${encodeDatum(value)}\n`;
   });
+  const text = `${data.join("")}end.\n`;
   return Buffer.from(
-    `${BEGIN}\n${lib}\n${script.text}\nframe_nonce=${nonce}\nframe_main <<'${nonce}'\n${data.join("")}end.\n${nonce}\n`,
+    `${BEGIN}\n${lib}\n${script.text}\nframe_nonce=${nonce}\nframe_size=${text.length}\n` +
+      `frame_main <<'${nonce}'\n${text}${nonce}\n`,
     // Byte strings, and several times faster than UTF-8.
     "latin1",
   );

@@ -97,7 +97,10 @@ async function newState(host: LightHost): Promise<Readonly<Record<string, string
 const at = (host: LightHost, pattern: RegExp) => () => below(host.stateDir).some((name) => pattern.test(name));
 const status = (host: LightHost, word: string) => () => {
   try {
-    return readFileSync(path.join(stateFolder(host.stateDir), "lock/status"), "utf8").startsWith(word);
+    const lines = readFileSync(path.join(stateFolder(host.stateDir), "lock/status"), "utf8")
+      .trimEnd()
+      .split("\n");
+    return lines.at(-1)?.startsWith(word) === true;
   } catch {
     return false;
   }
@@ -127,7 +130,7 @@ describe("a controller killed", () => {
         return () => seen;
       },
     ],
-    ["while it judges", async (host) => at(host, /\/lock\/live$/)],
+    ["while it judges", async (host) => at(host, /\/lock\/specs$/)],
     ["right after it armed", async (host) => at(host, /\/lock\/armed\./)],
     ["when the supervisor is ready", async (host) => status(host, "ready")],
     ["when the files are installed", async (host) => status(host, "installed")],

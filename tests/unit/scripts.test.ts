@@ -145,8 +145,51 @@ describe.each(here.map((shell) => [shell.join(" "), shell] as const))("by %s", (
       states(`held.${boot}.1.1.0.aa`, "armed.aa"),
       states("held.other.99999999999.1.0.aa", "armed.aa"),
       states("held.x", "armed.aa"),
-    ]).toEqual(["new", "stale", "stale", "live", "stale", "stale", "stale"]);
+      states(`held.${boot}.1.1.0.aa`, "confirmed.aa", "by.1.0"),
+    ]).toEqual(["new", "stale", "stale", "live", "stale", "stale", "stale", "stale"]);
+    // What an armed one says of its time counts; a login that confirms keeps it.
+    const held = `held.${boot}.1.1.0.aa`;
+    const saying = (name: string, text: string) =>
+      run(
+        shell,
+        definitions,
+        'TARGET=$1; rm -f "$1"/lock/*; : >"$1/lock/$2"; echo "$4" >"$1/lock/$3"; lock_state; printf %s "$LOCK"',
+        ...[target, held, name, text],
+      );
+    expect(saying("armed.aa", "99999999999")).toBe("live");
+    expect(saying("armed.aa", "12")).toBe("stale");
+    expect(
+      run(
+        shell,
+        definitions,
+        'TARGET=$1; process $$; : >"$1/lock/by.$$.$START"; lock_state; printf %s "$LOCK"',
+        target,
+      ),
+    ).toBe("live");
     rmSync(target, { recursive: true, force: true });
+  });
+
+  test("what is to be loaded is what was judged, and is judged again when that is long ago", () => {
+    const lock = path.join(folder.path, "activate");
+    rmSync(lock, { recursive: true, force: true });
+    mkdirSync(lock);
+    const ours = path.join(lock, "dropin.conf");
+    const files = { "0.path": `${ours}\n`, "0.real": `${ours}\n`, "0.new": "new\n", "0.newsum": `${sumOf("new\n")}\n` };
+    for (const [name, text] of Object.entries({ ...files, seen: "", args: "", sshd: "#!/bin/sh\necho bad\nexit 1\n" }))
+      writeFileSync(path.join(lock, name), text, { mode: 0o700 });
+    const why = (bytes: string, secondsAgo: string) => {
+      writeFileSync(ours, bytes);
+      return run(
+        shell,
+        transaction,
+        'T=$1 SIDE=server PID=$$ PID_START=x EXE=$1/sshd CONFIG=/x; now; JUDGED_AT=$2; [ -z "$2" ] || JUDGED_AT=$((NOW - $2 * 100)); activate; printf %s "$WHY"',
+        ...[lock, secondsAgo],
+      );
+    };
+    expect(why("other\n", "1")).toContain(`changed meanwhile, and a reload would put that in force too: ${ours}`);
+    expect(why("new\n", "1")).toContain("the daemon is not the one that was seen");
+    expect(why("new\n", "11")).toBe("sshd refuses the installed files: bad");
+    expect(why("new\n", "")).toBe("sshd refuses the installed files: bad");
   });
 
   test("the staged script is whole and runs nothing by itself", () => {

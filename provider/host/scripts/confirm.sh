@@ -44,7 +44,7 @@ main() {
   get side && SIDE=$value
   get config && CONFIG=$value
   get wait && limit_=$value || limit_=10
-  target_folder "$SIDE" "$CONFIG"
+  if get target; then TARGET=$value; else target_folder "$SIDE" "$CONFIG"; fi
   T=$TARGET/lock
   find_sshd
   served_start_=$SESSION_START
@@ -55,15 +55,14 @@ main() {
     load "$T"
     alive "$T/supervisor" || revert
   fi
-  state_=
+  STATUS=
   while ours; do
-    state_='' at_=0
-    read -r state_ at_ <"$T/status" 2>/dev/null
-    case $state_ in activated) break ;; esac
+    last_status
+    case $STATUS in activated) break ;; esac
     now
     if [ "$NOW" -gt "$until_" ]; then
       record outcome pending
-      record state "$state_"
+      record state "$STATUS"
       finish
       exit 0
     fi
@@ -72,7 +71,7 @@ main() {
   ours || answer_outcome
   if get ask; then
     record outcome pending
-    record state "$state_"
+    record state "$STATUS"
     finish
     exit 0
   fi
@@ -84,8 +83,11 @@ main() {
   fi
   if [ "$SIDE" = server ] && ! get local; then
     # This login must have been accepted after the daemon read the new files, by that daemon.
-    hz_=$(getconf CLK_TCK 2>/dev/null) || hz_=100
-    if [ -n "$served_start_" ] && [ $((served_start_ * 100 / hz_)) -lt "$at_" ]; then
+    # Ticks are hundredths nearly everywhere, and this process has just begun.
+    hz_=100
+    process $$
+    [ -z "$START" ] || [ "$START" -le "$NOW" ] || hz_=$(getconf CLK_TCK 2>/dev/null) || hz_=100
+    if [ -n "$served_start_" ] && [ $((served_start_ * 100 / hz_)) -lt "$STATUS_AT" ]; then
       record outcome early
       finish
       exit 0
@@ -131,12 +133,8 @@ main() {
     finish
     exit 0
   fi
-  if [ -f "$T/daemon" ]; then
-    # What the daemon has read, for the next look: it is the same daemon until this changes.
-    read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"
-    printf '%s\n' "$daemon_identity_" >"$TARGET/loaded.tmp" && mv -f "$TARGET/loaded.tmp" "$TARGET/loaded"
-  fi
-  hold
+  process $$
+  : >"$T/by.$$.$START"
   if decide confirmed; then
     settle
     record outcome confirmed

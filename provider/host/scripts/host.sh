@@ -116,7 +116,9 @@ resolve() {
   [ -e "$REAL" ]
 }
 
-# process PID: $PPID_, $COMM and $START (clock ticks since boot, empty without /proc); fails when there is none.
+# process PID: $PPID_, $COMM and $START (clock ticks since boot, empty without /proc); fails when there is none. $LAID: where
+# the kernel put its program and its stack, drawn anew whenever a process executes itself ("1 0": not for us to know, and
+# zeros where there is nothing to tell).
 process() {
   if [ -d /proc/self ]; then
     stat_=
@@ -129,6 +131,7 @@ process() {
     case $1 in Z | X) return 1 ;; esac
     PPID_=$2
     START=${20}
+    LAID="${24} ${26}"
   else
     line_=$(ps -o ppid= -o comm= -p "$1" 2>/dev/null) || return 1
     # shellcheck disable=SC2086 # two columns
@@ -136,6 +139,7 @@ process() {
     PPID_=$1
     COMM=${2##*/}
     START=
+    LAID='1 0'
   fi
 }
 
@@ -145,6 +149,15 @@ same_process() { process "$1" && [ "$START" = "$2" ]; }
 # alive FILE: the process named in it ("PID START") still runs.
 alive() {
   [ -f "$1" ] && read -r alive_pid_ alive_start_ <"$1" && same_process "$alive_pid_" "$alive_start_"
+}
+
+# confirming FOLDER: in this lock folder a login confirms, and lives: it brings to its end what it decides.
+confirming() {
+  for by_ in "$1"/by.*; do
+    by_=${by_##*/by.}
+    if same_process "${by_%%.*}" "${by_#*.}"; then return 0; fi
+  done
+  return 1
 }
 
 # any PATH...: one of them is there (for patterns).
@@ -177,12 +190,17 @@ lock_state() {
   lock_until_=${rest_%%.*} rest_=${rest_#*.}
   lock_pid_=${rest_%%.*} rest_=${rest_#*.}
   lock_start_=${rest_%%.*}
+  # Once it is armed its time counts from there.
+  for armed_ in "$TARGET/lock"/armed.*; do
+    [ -f "$armed_" ] && { read -r armed_ <"$armed_"; } 2>/dev/null || armed_=
+    case $armed_ in '' | *[!0-9]*) ;; *) lock_until_=$armed_ ;; esac
+  done
   boot_id
   now
   LOCK=stale
   case $lock_until_ in '' | *[!0-9]*) return 0 ;; esac
   if [ "$lock_boot_" = "$BOOT" ] && { same_process "${lock_pid_:-0}" "$lock_start_" || alive "$TARGET/lock/supervisor" ||
-    { any "$TARGET/lock"/armed.* && [ "$NOW" -le "$lock_until_" ]; }; }; then
+    confirming "$TARGET/lock" || { any "$TARGET/lock"/armed.* && [ "$NOW" -le "$lock_until_" ]; }; }; then
     LOCK=live
     LOCK_LEFT=$(((lock_until_ - NOW) / 100 + 1))
     [ "$LOCK_LEFT" -gt 0 ] || LOCK_LEFT=1

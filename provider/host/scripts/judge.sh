@@ -1,10 +1,9 @@
 # OpenSSH's word on a configuration: what is there, and what would be there with the staged files in place.
 
-# judge FOLDER CONFIG [FIRST]: what OpenSSH says with CONFIG, for everyone and for each connection the Match lines name,
-# one file each in FOLDER, from number FIRST on; runs where the files to judge are in place.
+# judge NAME CONFIG [FIRST]: what OpenSSH says with CONFIG, for everyone and for each connection the Match lines name, in a
+# file NAME.N each and how it ended in NAME.N.exit, from number FIRST on; runs where the files to judge are in place.
 judge() {
   from_=${3:-0}
-  mkdir -p "$1"
   if [ "$SIDE" = client ]; then
     CLIENT_CONFIG=$2
     # A copy can be named with -F only, which leaves the system's file out: so both are, to be compared.
@@ -12,8 +11,8 @@ judge() {
     judged_=0
     while IFS= read -r probe_; do
       client_says "$probe_"
-      printf '%s\n' "$SAID" >"$1/$judged_"
-      printf '%s\n' "$RC" >"$1/$judged_.exit"
+      printf '%s\n' "$SAID" >"$1.$judged_"
+      printf '%s\n' "$RC" >"$1.$judged_.exit"
       judged_=$((judged_ + 1))
     done <"$T/specs"
     return 0
@@ -29,18 +28,18 @@ judge() {
       set -- "$@" "$arg_"
     done <"$T/args"
     [ "$spec_" = - ] || set -- "$@" -C "$spec_"
-    folder_=$1
+    name_=$1
     config_=$2
     shift 2
     sshd_says "$@"
-    printf '%s\n' "$SAID" >"$folder_/$judged_"
-    printf '%s\n' "$RC" >"$folder_/$judged_.exit"
-    set -- "$folder_" "$config_"
+    printf '%s\n' "$SAID" >"$name_.$judged_"
+    printf '%s\n' "$RC" >"$name_.$judged_.exit"
+    set -- "$name_" "$config_"
     judged_=$((judged_ + 1))
   done <"$T/specs"
 }
 
-# inside T FOLDER CONFIG: in a mount namespace of its own, puts the staged files in place and judges them there.
+# inside T NAME CONFIG: in a mount namespace of its own, puts the staged files in place and judges them there.
 inside() {
   load "$1"
   mount --make-rprivate / 2>/dev/null

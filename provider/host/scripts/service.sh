@@ -175,7 +175,7 @@ place_guard() {
       at_=/etc/systemd/system/$guard_.service
       wanted_=/etc/systemd/system/sysinit.target.wants
       printf '%s\n' "$at_" "$wanted_/$guard_.service" >"$T/guard"
-      mkdir -p "$wanted_" 2>/dev/null
+      [ -d "$wanted_" ] || mkdir -p "$wanted_" 2>/dev/null
       { guard_unit >"$at_" && ln -sf "$at_" "$wanted_/$guard_.service"; } 2>/dev/null || return 1
       flush "$at_" "$wanted_"
       ;;
@@ -217,15 +217,25 @@ place_guard() {
 
 # guard_parts: what place_guard placed, in $GUARD_FILES and $GUARD_SERVICE.
 guard_parts() {
-  GUARD_FILES=$(cat "$T/guard" 2>/dev/null)
-  GUARD_SERVICE=$(cat "$T/guard.service" 2>/dev/null)
+  GUARD_FILES='' GUARD_SERVICE=''
+  [ -f "$T/guard" ] || return 0
+  while IFS= read -r file_; do
+    GUARD_FILES=$GUARD_FILES$file_$NL
+  done <"$T/guard"
+  if [ -f "$T/guard.service" ]; then
+    line "$T/guard.service"
+    GUARD_SERVICE=$LINE
+  fi
 }
 
 # remove_guard: takes these away.
 remove_guard() {
-  printf '%s\n' "$GUARD_FILES" | while IFS= read -r file_; do
-    [ -z "$file_" ] || rm -f -- "$file_"
-  done
+  saved_=$IFS
+  IFS=$NL
+  # shellcheck disable=SC2086 # a line each; their names hold nothing that is expanded
+  set -- $GUARD_FILES
+  IFS=$saved_
+  [ $# -eq 0 ] || rm -f -- "$@"
   if [ -n "$GUARD_SERVICE" ]; then update-rc.d "$GUARD_SERVICE" remove >/dev/null 2>&1; fi
   return 0
 }
@@ -238,8 +248,7 @@ take_guard_away() {
 }
 
 guard_unit() {
-  cat <<END
-[Unit]
+  printf '%s\n' "[Unit]
 Description=Reverts an unconfirmed change to the SSH keepalive settings
 DefaultDependencies=no
 ConditionPathExists=$T/conf
@@ -248,8 +257,7 @@ After=local-fs.target
 Before=ssh.service sshd.service ssh.socket sshd.socket sysinit.target
 [Service]
 Type=oneshot
-ExecStart=/bin/sh $T/run.sh guard $T
-END
+ExecStart=/bin/sh $T/run.sh guard $T"
 }
 
 guard_openrc() {

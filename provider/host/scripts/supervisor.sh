@@ -5,6 +5,7 @@
 #   N.path  the path as OpenSSH names it      N.sum   checksum seen before, or "absent"
 #   N.real  the file behind links             N.new   new bytes (missing: the file is to be removed)
 #   N.old   old bytes (missing: there was no file)   N.like  whose owner, mode and labels a new file takes
+# armed.TXID holds until when the lock lasts though nobody looks after it; by.PID.START is a login that confirms.
 # The decision is one rename: armed.TXID -> confirmed.TXID, or armed.TXID -> reverting.TXID. Who loses does nothing. Who
 # carries a decision out ends with one more, to over.TXID, and gives the lock back. With the transaction's id in the
 # names nobody takes a later transaction, which has its files at the same place, for the one it knows.
@@ -14,7 +15,7 @@ load() {
   T=$1
   TARGET=${T%/lock}
   TXID='' SECONDS_=60 SIDE=server EXE='' CONFIG='' PID='' PID_START='' MANAGER=none UNIT='' PIDFILE=''
-  WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload SOCKET='' ARMED_AT=0 CLIENT_USER='' CLIENT_HOME=''
+  WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload SOCKET='' ARMED_AT=0 JUDGED_AT='' CLIENT_USER='' CLIENT_HOME=''
   while read -r key_ rest_; do
     case $key_ in
       txid) TXID=$rest_ ;;
@@ -33,6 +34,7 @@ load() {
       activation) ACTIVATION=$rest_ ;;
       socket) SOCKET=$rest_ ;;
       armedat) ARMED_AT=$rest_ ;;
+      judgedat) JUDGED_AT=$rest_ ;;
       user) CLIENT_USER=$rest_ ;;
       home) CLIENT_HOME=$rest_ ;;
     esac
@@ -45,11 +47,20 @@ log() {
   printf '%s %s\n' "$NOW" "$*" >>"$T/log" 2>/dev/null
 }
 
-# status WORD...: what the supervisor is at; one rename, so that readers never see half a line.
+# status WORD...: what the supervisor is at, as a further line of $T/status.
 status() {
   now
-  printf '%s %s\n' "$*" "$NOW" >"$T/status.tmp" && mv -f "$T/status.tmp" "$T/status"
+  printf '%s %s\n' "$*" "$NOW" >>"$T/status"
   log "$*"
+}
+
+# last_status: the last whole line of these: the word in $STATUS (empty: none yet), the rest in $STATUS_AT.
+last_status() {
+  STATUS='' STATUS_AT=0
+  [ -f "$T/status" ] || return 0
+  while read -r word_ rest_; do
+    STATUS=$word_ STATUS_AT=$rest_
+  done <"$T/status"
 }
 
 # flush PATH...: to the disk; GNU and busybox sync take files, others sync everything.
@@ -60,7 +71,7 @@ flush() { sync "$@" 2>/dev/null || sync; }
 # $LOCK_LEFT seconds at most, 2 where the state folder cannot be written.
 take_lock() {
   WHY="the state folder $TARGET cannot be written"
-  mkdir -p "$TARGET" 2>/dev/null || return 2
+  [ -d "$TARGET" ] || mkdir -p "$TARGET" 2>/dev/null || return 2
   boot_id
   now
   process $$
@@ -110,7 +121,9 @@ take_lock() {
   done
   T=$TARGET/lock
   # Cut off in the middle of their removal or of their writing, by a power cut.
-  rm -rf "$TARGET"/stale.* "$TARGET"/over.* "$TARGET"/last.* "$TARGET"/asof.* "$TARGET"/loaded.tmp
+  if any "$TARGET"/stale.* "$TARGET"/over.* "$TARGET"/last.* "$TARGET"/asof.*; then
+    rm -rf "$TARGET"/stale.* "$TARGET"/over.* "$TARGET"/last.* "$TARGET"/asof.*
+  fi
   if ! { : >"$T/$held_" && printf '%s\n' "$2" >"$T/who"; } 2>/dev/null; then
     give_back
     return 2
@@ -129,15 +142,6 @@ is() { [ -e "$T/$1.$TXID" ]; }
 # decide OUTCOME: the one rename; fails for who comes second.
 decide() { mv "$T/armed.$TXID" "$T/$1.$TXID" 2>/dev/null; }
 
-# hold [UNTIL]: the lock is this process's from now on, as long as it lives, and an armed one until UNTIL (as it was).
-hold() {
-  lock_state
-  process $$
-  rest_=${LOCK_HELD##*/held.}
-  [ -n "$LOCK_HELD" ] && [ "${rest_##*.}" = "$TXID" ] || return 1
-  mv "$LOCK_HELD" "$T/held.$BOOT.${1:-$lock_until_}.$$.${START:-0}.$TXID" 2>/dev/null
-}
-
 # planned PATH: one of the files to change is PATH, by name or behind links; its number in $PLANNED.
 planned() {
   PLANNED=0
@@ -151,18 +155,21 @@ planned() {
   return 1
 }
 
-# as_seen before|after: everything OpenSSH reads still is what was seen, with our own files as they were or as they are
-# to be; $CHANGED names what is not.
+# as_seen before|after [STAGED]: everything OpenSSH reads still is what was seen, with our own files as they were or as
+# they are to be, and so are the files that STAGED names, a line "CRC SIZE PATH" each; $CHANGED names what is not.
 as_seen() {
   CHANGED=
   sums_=
   when_=$1
+  covered_=' '
+  staged_=${2:-}
   set --
   while IFS= read -r seen_; do
     path_=${seen_#* }
     path_=${path_#* }
     expected_=${seen_%" $path_"}
     if [ "$when_" = after ] && planned "$path_"; then
+      covered_="$covered_$PLANNED "
       expected_='absent -'
       if [ -f "$T/$PLANNED.new" ]; then
         line "$T/$PLANNED.newsum"
@@ -176,6 +183,31 @@ as_seen() {
       CHANGED="$CHANGED $path_"
     fi
   done <"$T/seen"
+  n_=0
+  while [ "$when_" = after ] && [ -f "$T/$n_.path" ]; do
+    # A file that was not there when OpenSSH's were looked at.
+    case $covered_ in
+      *" $n_ "*) ;;
+      *)
+        line "$T/$n_.real"
+        path_=$LINE
+        if [ -f "$T/$n_.new" ]; then
+          line "$T/$n_.newsum"
+          staged_=$staged_$LINE' '$path_$NL
+        elif [ -e "$path_" ] || [ -L "$path_" ]; then
+          CHANGED="$CHANGED $path_"
+        fi
+        ;;
+    esac
+    n_=$((n_ + 1))
+  done
+  sums_=$sums_$staged_
+  while [ -n "$staged_" ]; do
+    path_=${staged_%%"$NL"*}
+    staged_=${staged_#*"$NL"}
+    path_=${path_#* }
+    set -- "$@" "${path_#* }"
+  done
   # One process for all files; each by itself only to name the one that changed.
   if [ $# -gt 0 ] && [ "$(cksum "$@" 2>/dev/null)$NL" != "$sums_" ]; then
     for path_ in "$@"; do
@@ -227,6 +259,18 @@ attributes() {
   fi
 }
 
+# alike A B: mode with ACL mark, owner and group are the same.
+alike() {
+  [ ! -e /sys/fs/selinux/enforce ] || return 1
+  both_=$(ls -ldn "$1" "$2" 2>/dev/null) || return 1
+  # shellcheck disable=SC2086 # columns
+  set -- ${both_%%"$NL"*}
+  one_="${1:-} ${3:-} ${4:-}"
+  # shellcheck disable=SC2086 # columns
+  set -- ${both_#*"$NL"}
+  [ "$one_" = "${1:-} ${3:-} ${4:-}" ]
+}
+
 # put BYTES DEST LIKE: DEST gets the content of the file BYTES and the attributes of LIKE (or 0600 and $OWNER_ where
 # LIKE is empty), by a rename in its own folder from a name that no Include pattern matches. Sets $WHY on failure.
 put() {
@@ -257,7 +301,7 @@ put() {
     WHY="the new bytes did not arrive whole in ${2%/*} (disk full?)"
     return 1
   fi
-  if [ -n "$3" ]; then
+  if [ -n "$3" ] && ! alike "$3" "$tmp_"; then
     attributes "$3"
     wanted_attributes_=$ATTRIBUTES
     attributes "$tmp_"
@@ -395,7 +439,27 @@ writes_pidfile() {
   [ -n "$PIDFILE" ] && { read -r PIDFILE_HAS <"$PIDFILE"; } 2>/dev/null && [ "$PIDFILE_HAS" = "$DAEMON" ]
 }
 
-# reread BEFORE LISTENS: waits (10 s at most) until the daemon's identity is another than BEFORE and, where LISTENS is
+# known_as: how the daemon $DAEMON is known to have executed itself again, in $KNOWN_AS (empty: not to be told, also while
+# it ends): $LAID, which takes no process, or its identity.
+known_as() {
+  KNOWN_AS=
+  process "$DAEMON" || return 0
+  KNOWN_AS=$LAID
+  case $LAID in
+    '1 0') ;;
+    '0 '* | *' 0')
+      # Nothing to tell of a process that is about to begin or to end; or of any, where the kernel tells nothing of us either.
+      KNOWN_AS=
+      process $$
+      case $LAID in '0 '* | *' 0') ;; *) return 0 ;; esac
+      ;;
+    *) return 0 ;;
+  esac
+  identity "$DAEMON" "$PIDFILE"
+  KNOWN_AS=$IDENTITY
+}
+
+# reread BEFORE LISTENS: waits (10 s at most) until the daemon is known as something else than BEFORE and, where LISTENS is
 # not empty, until it has said in its PidFile that it listens; sets $WHY on failure.
 reread() {
   now
@@ -403,13 +467,15 @@ reread() {
   WHY="the daemon did not read its files again"
   while :; do
     if daemon_now; then
-      identity "$DAEMON" "$PIDFILE"
-      if [ -n "$IDENTITY" ] && { [ "$DAEMON" != "$PID" ] || [ "$IDENTITY" != "$1" ]; }; then
+      known_as
+      if [ -n "$KNOWN_AS" ] && { [ "$DAEMON" != "$PID" ] || [ "$KNOWN_AS" != "$1" ]; }; then
         WHY="the daemon does not listen again"
         if [ -z "$2" ] || writes_pidfile; then
-          process "$DAEMON" || continue
-          printf '%s %s %s\n' "$DAEMON" "$START" "$IDENTITY" >"$T/daemon"
-          return 0
+          identity "$DAEMON" "$PIDFILE"
+          if process "$DAEMON" && [ -n "$IDENTITY" ]; then
+            printf '%s %s %s\n' "$DAEMON" "$START" "$IDENTITY" >"$T/daemon"
+            return 0
+          fi
         fi
       fi
     elif [ "$MANAGER" = none ] && [ ! -f "$T/reload" ]; then
@@ -435,7 +501,9 @@ activate() {
     WHY="changed meanwhile, and a reload would put that in force too:$CHANGED"
     return 1
   fi
-  if ! sshd_tests; then
+  # The same bytes in the same places were judged a moment ago; what else sshd needs to start (host keys, itself) too.
+  now
+  if { [ -z "$JUDGED_AT" ] || [ $((NOW - JUDGED_AT)) -gt 1000 ]; } && ! sshd_tests; then
     WHY="sshd refuses the installed files: $SAID"
     return 1
   fi
@@ -443,16 +511,16 @@ activate() {
     WHY="the daemon is not the one that was seen any more"
     return 1
   fi
-  identity "$PID" "$PIDFILE"
-  before_=$IDENTITY
-  printf '%s\n' "$before_" >"$T/activating"
   DAEMON=$PID
+  known_as
+  before_=$KNOWN_AS
+  printf '%s\n' "$before_" >"$T/activating"
   if writes_pidfile; then listens_=yes; else listens_=; fi
   if ! tell_daemon; then
     WHY="the reload failed: $(tail -n 1 "$T/log")"
     # Where nobody told the daemon anything, a revert has nothing to tell it either; halfway through it may have been.
     sleep 1
-    if same_process "$PID" "$PID_START" && identity "$PID" "$PIDFILE" && [ "$IDENTITY" = "$before_" ]; then
+    if same_process "$PID" "$PID_START" && known_as && [ "$KNOWN_AS" = "$before_" ]; then
       rm -f "$T/activating"
     fi
     return 1
@@ -464,7 +532,8 @@ activate() {
 untold() {
   [ -e "$T/activating" ] || return 0
   line "$T/activating"
-  same_process "$PID" "$PID_START" && identity "$PID" "$PIDFILE" && [ -n "$IDENTITY" ] && [ "$IDENTITY" = "$LINE" ]
+  DAEMON=$PID
+  same_process "$PID" "$PID_START" && known_as && [ -n "$KNOWN_AS" ] && [ "$KNOWN_AS" = "$LINE" ]
 }
 
 # bring_back: the daemon on the old files, in the state it was found in; tries until the time is over.
@@ -477,10 +546,10 @@ bring_back() {
       if untold; then
         return 0
       elif daemon_now; then
-        identity "$DAEMON" "$PIDFILE"
+        known_as
+        before_=$KNOWN_AS
         PID=$DAEMON
         process "$DAEMON" && PID_START=$START
-        before_=$IDENTITY
         if writes_pidfile; then listens_=yes; else listens_=; fi
         tell_daemon && reread "$before_" "$listens_" && return 0
       elif start_daemon; then
@@ -496,20 +565,22 @@ bring_back() {
   done
 }
 
-# unlock STATE OUTCOME: what happened goes to $TARGET/last; guard and lock go away. Only one process gets past its first
-# line, and none that comes late touches the next transaction's files.
+# unlock STATE: what happened ($T/outcome.TXID) goes to $TARGET/last; guard and lock go away. Only one process gets past
+# its first line, and none that comes late touches the next transaction's files.
 unlock() {
-  printf '%s\n' "$2" >"$T/outcome.$TXID"
   mv "$T/$1.$TXID" "$T/over.$TXID" 2>/dev/null || return 0
   end_lock
 }
 
 end_lock() {
-  {
-    printf '%s ' "$TXID"
-    cat "$T/outcome.$TXID" "$T/log"
-  } >"$TARGET/last.$TXID" 2>/dev/null
-  mv -f "$TARGET/last.$TXID" "$TARGET/last" 2>/dev/null
+  # A confirmation has told its story before.
+  if [ -f "$T/outcome.$TXID" ]; then
+    {
+      printf '%s ' "$TXID"
+      cat "$T/outcome.$TXID" "$T/log"
+    } >"$TARGET/last.$TXID" 2>/dev/null
+    mv -f "$TARGET/last.$TXID" "$TARGET/last" 2>/dev/null
+  fi
   if [ -f "$T/failure" ]; then
     mv -f "$T/failure" "$TARGET/last-failure"
   elif [ -f "$TARGET/last-failure" ]; then
@@ -545,18 +616,18 @@ revert() {
     knows_files before
   fi
   status "$outcome_"
-  unlock reverting "$outcome_"
+  printf '%s\n' "$outcome_" >"$T/outcome.$TXID"
+  unlock reverting
 }
 
 # settle: after `confirmed` was won. Backups and the record to their places, by renames that need no room; may run twice.
 settle() {
   flush "$T"
-  if [ ! -f "$T/stamp" ]; then
-    printf '%s\n' "$(date -u +%Y%m%dT%H%M%SZ)-$TXID" >"$T/stamp.tmp" && mv "$T/stamp.tmp" "$T/stamp"
-  fi
+  [ -f "$T/stamp" ] || date -u "+%Y%m%dT%H%M%SZ-$TXID" >"$T/stamp"
   line "$T/stamp"
   BACKUP=$TARGET/backups/${LINE:-$TXID}
   mkdir -p "$BACKUP"
+  set --
   n_=0
   while [ -f "$T/$n_.path" ]; do
     line "$T/$n_.real"
@@ -564,7 +635,7 @@ settle() {
     if other_user || [ -e "$tmp_" ]; then as_client rm -f -- "$tmp_" 2>/dev/null; fi
     line "$T/$n_.path"
     printf '%s\n' "$LINE" >"$BACKUP/$n_.path"
-    if [ -f "$T/$n_.old" ]; then chmod 600 "$T/$n_.old" && mv "$T/$n_.old" "$BACKUP/$n_.old"; fi
+    if [ -f "$T/$n_.old" ]; then set -- "$@" "$T/$n_.old"; fi
     if [ -f "$T/$n_.folder" ]; then
       cat "$T/$n_.folder" >>"$TARGET/folders"
     elif [ ! -f "$T/$n_.new" ] && grep -q -x -F -e "${LINE%/*}" "$TARGET/folders" 2>/dev/null; then
@@ -573,27 +644,40 @@ settle() {
     fi
     n_=$((n_ + 1))
   done
+  [ $# -eq 0 ] || { chmod 600 "$@" && mv "$@" "$BACKUP/"; }
   # By name, which begins with the time: the oldest first.
   set -- "$TARGET/backups"/*
   while [ $# -gt 5 ]; do
     rm -rf "$1"
     shift
   done
+  log "confirmed"
+  {
+    printf '%s confirmed\n' "$TXID"
+    while IFS= read -r line_; do
+      printf '%s\n' "$line_"
+    done <"$T/log"
+  } >"$T/last"
+  set -- "$T/last"
+  if [ -f "$T/daemon" ]; then
+    # What the daemon has read, for the next look: it is the same daemon until this changes.
+    read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"
+    printf '%s\n' "$daemon_identity_" >"$T/loaded" && set -- "$@" "$T/loaded"
+  fi
   if [ -f "$T/forget" ]; then
     # From now on there is no record that says what the daemon has loaded.
     [ ! -e "$T/activating" ] || knows_files after
     rm -f "$TARGET/record" "$TARGET/version" "$TARGET/remembered"
   elif [ -f "$T/record" ]; then
-    set -- "$T/record"
+    set -- "$@" "$T/record"
     for kept_ in version remembered; do
       if [ -f "$T/$kept_" ]; then set -- "$@" "$T/$kept_"; fi
     done
     # What is remembered of another state does no harm: its sums are others.
-    mv -f "$@" "$TARGET/"
   fi
+  mv -f "$@" "$TARGET/"
   flush "$TARGET" "$BACKUP"
-  log "confirmed"
-  unlock confirmed confirmed
+  unlock confirmed
 }
 
 # fail_and_revert STEP: the supervisor's own failure, for the reason $WHY and with the error code $CODE.
@@ -608,7 +692,7 @@ fail_and_revert() {
 # crashed: the supervisor ends where it should not, by a fault of its own: what it was to undo is undone all the same.
 crashed() {
   trap - EXIT
-  if decide reverting || is reverting; then
+  if { is armed && decide reverting; } || is reverting; then
     log "the supervisor failed"
     revert
   fi
@@ -621,8 +705,8 @@ supervise() {
   load "$1"
   cd / || exit 1
   CODE=
-  was_=''
-  [ ! -f "$T/status" ] || read -r was_ rest_ <"$T/status"
+  last_status
+  was_=$STATUS
   guard_parts
   trap '' HUP
   trap 'WHY="the host is shutting down" CODE=verify; fail_and_revert confirm' TERM
@@ -631,7 +715,11 @@ supervise() {
   process $$
   printf '%s %s\n' "$$" "$START" >"$T/supervisor"
   case $was_ in
-    '') status ready ;;
+    '')
+      status ready
+      # Who started it waits for this.
+      exec >/dev/null
+      ;;
     activated) log "the supervisor was killed, this one waits on" ;;
     *)
       # It was killed, by a person or for want of memory, and nobody knows how far it was.
@@ -672,23 +760,15 @@ supervise() {
       WHY="nobody confirmed within $SECONDS_ s"
       fail_and_revert confirm
     fi
-    if [ "$left_" -lt 100 ]; then nap; else sleep 0.3 2>/dev/null || sleep 1; fi
+    if [ "$left_" -lt 100 ]; then nap; else sleep 1; fi
   done
   # Someone else decided. A revert is ours to do; a confirmation is completed by who made it, if that process lives.
   if is reverting; then revert; fi
   while is confirmed; do
-    lock_state
-    if same_process "${lock_pid_:-0}" "${lock_start_:-}"; then sleep 1; else settle; fi
+    if confirming "$T"; then sleep 1; else settle; fi
   done
   # Someone took all state away, so that nobody can tell any more what was there; the guard has nothing to guard.
   [ -d "$TARGET" ] || remove_guard
-}
-
-# watch T: the supervisor where no service manager looks after it; started once more when it is killed.
-watch() {
-  trap '' HUP
-  sh "$1/run.sh" supervise "$1"
-  if [ $? -gt 128 ]; then sh "$1/run.sh" supervise "$1"; fi
 }
 
 # recover T: an armed or decided transaction that nobody looks after any more, brought to its end. Only for who took

@@ -26,8 +26,10 @@ lock() {
   esac
 }
 
-# stage: everything the supervisor needs, in T. Returns with the number of files in $FILES.
+# stage: everything the supervisor needs, in T. Returns with the number of files in $FILES, and in $STAGED what is to be
+# seen of those whose bytes matter, for as_seen.
 stage() {
+  STAGED=
   get_file supervisor "$T/run.sh" || return 1
   : >"$T/args"
   each sshd.arg stage_arg
@@ -37,13 +39,14 @@ stage() {
     : >"$T/reload"
     each reload stage_reload
   fi
-  if get record; then
-    get_file record "$T/record" && get recordsum && sum_of "$T/record" && [ "$SUM" = "$value" ] || return 1
+  if has record; then
+    get_file record "$T/record" && get recordsum || return 1
+    STAGED=$STAGED$value' '$T/record$NL
   else
     : >"$T/forget"
   fi
   if get version; then printf '%s\n' "$value" >"$T/version"; fi
-  if get remembered; then get_file remembered "$T/remembered" || return 1; fi
+  if has remembered; then get_file remembered "$T/remembered" || return 1; fi
   : >"$T/seen"
   each unchanged stage_seen
   matches_=0
@@ -66,8 +69,9 @@ stage() {
     printf '%s\n' "$value" >"$T/$FILES.sum"
     if [ -e "$real_" ]; then
       copy_of "$real_" "$T/$FILES.old" || return 1
+      [ "$value" = absent ] || STAGED=$STAGED$value' '$T/$FILES.old$NL
     fi
-    if get "w$FILES.bytes"; then
+    if has "w$FILES.bytes"; then
       like_=$real_
       if [ ! -e "$real_" ]; then
         like_=
@@ -86,18 +90,14 @@ stage() {
       get_file "w$FILES.bytes" "$T/$FILES.new" || return 1
       get "w$FILES.newsum"
       printf '%s\n' "$value" >"$T/$FILES.newsum"
-      sum_of "$T/$FILES.new"
-      [ "$SUM" = "$value" ] || return 1
+      STAGED=$STAGED$value' '$T/$FILES.new$NL
     fi
     FILES=$((FILES + 1))
   done
 }
 
-# copy_of FILE COPY: the copy is the file's equal in bytes, owner, mode, and ACL and label where cp can carry them.
-copy_of() {
-  { cp -a -- "$1" "$2" || cp -p -- "$1" "$2"; } 2>/dev/null || return 1
-  cmp -s "$1" "$2"
-}
+# copy_of FILE COPY: the copy is the file's equal in owner, mode, and ACL and label where cp can carry them.
+copy_of() { { cp -a -- "$1" "$2" || cp -p -- "$1" "$2"; } 2>/dev/null; }
 
 # stage_seen ENCODED: a line "CRC SIZE PATH" (or "absent - PATH") that OpenSSH reads and that was seen so.
 stage_seen() {
@@ -127,8 +127,10 @@ stage_reload() {
   printf '%s\n' "$value" >>"$T/reload"
 }
 
-# validate: OpenSSH's word on the whole configuration with the staged files in place. Sets $WHY on failure.
+# validate: OpenSSH's word on the whole configuration with the staged files in place, and when that was, in $JUDGED_AT
+# (empty: not in their very places). Sets $WHY on failure.
 validate() {
+  JUDGED_AT=
   : >"$T/specs"
   each spec stage_spec
   if [ ! -s "$T/specs" ]; then return 0; fi
@@ -139,10 +141,11 @@ validate() {
     # Without a file of the user's own ssh still reads the system's, which a candidate that stands in its place does too.
     [ -z "$BY_COPY" ] && [ "$CONFIG" = "$CLIENT_HOME/.ssh/config" ] || live_=none
   fi
-  # What sshd said when the files were looked at still holds, they are the same: the first dump need not be made again.
-  known_=
-  if [ -z "$BY_COPY" ] && get dump; then known_=$value; fi
-  judge "$T/live" "$live_" "${known_:+1}"
+  # What sshd said when the files were looked at still holds, they are the same: if it now says what is to come of that,
+  # the first dump need not be made again.
+  wanted_dump_=
+  if [ -z "$BY_COPY" ] && get dump; then wanted_dump_=$value; fi
+  judge "$T/live" "$live_" "${wanted_dump_:+1}"
   if [ -n "$BY_COPY" ]; then
     # Without the right to a mount namespace: copies whose Includes name copies, trusted only if the copy of what is
     # there is dumped exactly as what is there.
@@ -153,14 +156,16 @@ validate() {
     [ -f "$value" ] || value=none
     judge "$T/candidate" "$value"
     n_=0
-    while [ -f "$T/live/$n_" ]; do
-      if [ "$live_" != none ] && ! cmp -s "$T/live/$n_" "$T/unchanged/$n_"; then
+    while [ -f "$T/live.$n_" ]; do
+      if [ "$live_" != none ] && ! cmp -s "$T/live.$n_" "$T/unchanged.$n_"; then
         WHY="a copy of the configuration is not read as the original is, so a candidate cannot be judged without root"
         return 1
       fi
       n_=$((n_ + 1))
     done
   else
+    now
+    if [ "$SIDE" = server ]; then JUDGED_AT=$NOW; fi
     unshare -m sh "$T/run.sh" inside "$T" "$T/candidate" "$CONFIG" </dev/null >"$T/inside" 2>&1
     inside_=$?
     if [ "$inside_" -ne 0 ]; then
@@ -169,30 +174,33 @@ validate() {
     fi
   fi
   n_=0
-  while [ -f "$T/candidate/$n_" ]; do
-    line "$T/candidate/$n_.exit"
+  while [ -f "$T/candidate.$n_" ]; do
+    line "$T/candidate.$n_.exit"
     candidate_exit_=$LINE
-    if [ "$n_" = 0 ] && [ -n "$known_" ]; then
-      if [ "$candidate_exit_" = 0 ] && [ "$(grep -v -i -E "$MANAGED" "$T/candidate/0" | cksum)" = "$known_" ]; then
+    if [ "$n_" = 0 ] && [ -n "$wanted_dump_" ]; then
+      sum_of "$T/candidate.0"
+      if [ "$candidate_exit_" = 0 ] && [ "$SUM" = "$wanted_dump_" ]; then
         n_=1
         continue
       fi
       # To say what is wrong.
+      wanted_dump_=
       judge "$T/live" "$live_"
     fi
-    line "$T/live/$n_.exit"
+    line "$T/live.$n_.exit"
     if [ "$candidate_exit_" != 0 ] && { [ "$LINE" = 0 ] || [ "$n_" = 0 ]; }; then
-      WHY="OpenSSH refuses the candidate: $(head -c 600 "$T/candidate/$n_")"
+      WHY="OpenSSH refuses the candidate: $(head -c 600 "$T/candidate.$n_")"
       return 1
     fi
-    if [ "$candidate_exit_" = 0 ] && [ "$LINE" = 0 ] && differ "$T/live/$n_" "$T/candidate/$n_"; then
+    if [ "$candidate_exit_" = 0 ] && [ "$LINE" = 0 ] && differ "$T/live.$n_" "$T/candidate.$n_"; then
       WHY="the candidate changes more than the managed options: $DIFFERENCE"
       return 1
     fi
     n_=$((n_ + 1))
   done
   WHY=
-  CANDIDATE=$(cat "$T/candidate/0")
+  [ -z "$wanted_dump_" ] || return 0
+  CANDIDATE=$(cat "$T/candidate.0")
   each want wanted_in_candidate
   [ -z "$WHY" ]
 }
@@ -233,24 +241,27 @@ stage_copy() {
 
 # start_supervisor: a process that neither this connection nor a logout ends.
 start_supervisor() {
-  who_we_are
-  if [ "$OUR_UID" = 0 ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
+  if [ -d /run/systemd/system ] && who_we_are && [ "$OUR_UID" = 0 ] && command -v systemd-run >/dev/null 2>&1; then
     systemd-run --quiet --collect --unit="pulumi-ssh-keepalive-$TXID" -p Restart=on-abnormal \
       /bin/sh "$T/run.sh" supervise "$T" </dev/null >"$T/start" 2>&1 || {
       WHY="systemd-run: $(head -c 300 "$T/start")"
       return 1
     }
-  elif command -v setsid >/dev/null 2>&1; then
-    setsid sh "$T/run.sh" watch "$T" </dev/null >/dev/null 2>&1 &
   else
-    (
-      trap '' HUP
-      sh "$T/run.sh" watch "$T" </dev/null >/dev/null 2>&1 &
-    )
+    # A process that starts it once more when it is killed. Their standard output ends when the supervisor is ready, or is
+    # no more; that is waited for.
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    set -- sh -c 'trap "" HUP
+      sh "$1" supervise "$2" &
+      exec >/dev/null
+      wait $!
+      [ $? -le 128 ] || exec sh "$1" supervise "$2"' sh "$T/run.sh" "$T"
+    if command -v setsid >/dev/null 2>&1; then set -- setsid "$@"; fi
+    start_=$("$@" </dev/null 2>/dev/null &)
   fi
   now
   until_=$((NOW + 1000))
-  while [ ! -f "$T/status" ]; do
+  while [ ! -s "$T/status" ]; do
     now
     if [ "$NOW" -gt "$until_" ]; then
       WHY="it did not say that it is ready"
@@ -272,7 +283,7 @@ main() {
     get client_user && user_=$value || user_=
     client_place "$user_" "$CONFIG" || refuse arm bad-input "no user $user_"
   fi
-  target_folder "$SIDE" "$CONFIG"
+  if get target; then TARGET=$value; else target_folder "$SIDE" "$CONFIG"; fi
   lock
   if get tidy; then
     # Nothing to do but to bring to its end what an earlier transaction left.
@@ -288,7 +299,10 @@ main() {
     SESSION_START=
   fi
   stage || refuse arm not-writable "the files cannot be staged in $T (disk full?)"
-  as_seen before || refuse install changed-meanwhile "changed after it was looked at:$CHANGED"
+  if ! as_seen before "$STAGED"; then
+    case $CHANGED in " $T/"*) refuse arm not-writable "the files did not arrive whole in $T (disk full?)" ;; esac
+    refuse install changed-meanwhile "changed after it was looked at:$CHANGED"
+  fi
   validate || refuse validate validate "$WHY"
   MANAGER=
   if get manager; then MANAGER=$value; fi
@@ -298,10 +312,9 @@ main() {
   fi
   # The time runs from here: judging can be slow.
   now
-  printf 'armedat %s\n' "$NOW" >>"$T/conf" ||
+  printf 'armedat %s\njudgedat %s\n' "$NOW" "$JUDGED_AT" >>"$T/conf" ||
     refuse arm not-writable "the files cannot be staged in $T (disk full?)"
-  hold $((NOW + SECONDS_ * 100 + 1000))
-  : >"$T/armed.$TXID"
+  printf '%s\n' $((NOW + SECONDS_ * 100 + 1000)) >"$T/armed.$TXID"
   flush "$T"/* "$T"
   if ! start_supervisor; then
     decide reverting

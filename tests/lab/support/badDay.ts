@@ -18,7 +18,7 @@ const STATE = "/var/lib/pulumi-ssh-keepalive";
 
 /** Moments of a transaction, in order, as conditions on its host (POSIX sh). */
 export const MOMENTS = {
-  judging: `[ -d ${STATE}/*/lock/live ]`,
+  judging: `[ -e ${STATE}/*/lock/specs ]`,
   ready: `grep -qs ^ready ${STATE}/*/lock/status`,
   installed: `[ -e ${OURS} ]`,
   activated: `grep -qs ^activated ${STATE}/*/lock/status`,

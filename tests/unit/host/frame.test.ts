@@ -171,15 +171,17 @@ describe.each(shells.map((shell) => [shell.join(" "), shell] as const))("lib.sh 
     expect(records[2]?.[1]).toMatch(/:\/usr\/sbin:\/sbin:\/usr\/local\/sbin$/);
   });
 
-  test("a stream that is cut off anywhere runs nothing", () => {
+  // What is long is read otherwise.
+  test.each([10, 3000])("a stream that is cut off anywhere runs nothing, with data of %i bytes", (size) => {
     const mark = path.join(folder, "ran");
     const whole = script(`main() {\n  get p\n  : >"$value"\n  record ran yes\n  finish\n}`, [
+      ["pad", "x".repeat(size)],
       ["endless", "a name that begins like the end"],
       ["p", mark],
     ]);
     const length = frameInput(whole, libSource(), newNonce()).length - BEGIN.length - 1;
     // Every byte of the end, where the call and the data are; a sample of what comes before.
-    const lengths = Array.from({ length }, (_, i) => i).filter((i) => i > length - 200 || i % 97 === 0);
+    const lengths = Array.from({ length }, (_, i) => i).filter((i) => i > length - 200 || i % (97 + size) === 0);
     const complete = length - "\n".length - 32 - "\n".length;
     for (const cut of lengths.filter((i) => i < complete)) {
       const { stdout, nonce } = feed(shell, whole, (input) => input.subarray(0, cut));

@@ -30,6 +30,9 @@ function compose(...parts: readonly string[]): string {
   return text;
 }
 
+/** What every script is sent with: the host's side of the frame. */
+export const libScript = (): string => compose("lib");
+
 /** Looks at a host, read only. */
 export const observeScript = (): string => compose("host", "service", "remembered", "observe");
 

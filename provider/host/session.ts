@@ -2,11 +2,10 @@
  * One conversation with a shell, near or far: wait until it is ready (sudo's question answered once on the way), send
  * the script, collect the answer. Knows nothing of ssh; failures of the way in are named by failure.ts.
  */
-import { readFileSync } from "node:fs";
-import path from "node:path";
 import { KeepaliveError, printable, type Step } from "../errors";
 import type { Answer, Script } from "./connector";
 import { frameInput, MAX_ANSWER, newNonce, parseAnswer, READY, SUDO_PROMPT } from "./frame";
+import { libScript } from "./scripts";
 import type { Running, SpawnResult, Watched } from "./spawn";
 
 /** How to reach the shell, and how long that may take. */
@@ -38,14 +37,6 @@ const SCRIPT_TIMEOUT = 20_000;
 /** How long a process may go on after its answer is complete, milliseconds; something on the host holds its output. */
 const LINGER = 2_000;
 
-let libText: string | undefined;
-
-/** The text of scripts/lib.sh, which lies beside this file in the sources and in the package. */
-export function libSource(): string {
-  libText ??= readFileSync(path.join(__dirname, "scripts", "lib.sh"), "latin1");
-  return libText;
-}
-
 /** Finds `marker` in a stream: returns how often it has come so far, chunk borders notwithstanding. */
 function counter(marker: string): (chunk: Buffer) => number {
   let tail = "";
@@ -62,7 +53,7 @@ function counter(marker: string): (chunk: Buffer) => number {
 /** Runs one conversation to its end. */
 export async function converse(request: SessionRequest): Promise<Conversation> {
   const nonce = newNonce();
-  const input = frameInput(request.script, libSource(), nonce);
+  const input = frameInput(request.script, libScript(), nonce);
   const readies = counter(`\n${READY}\n`);
   const prompts = counter(SUDO_PROMPT);
   const ends = counter(`\n${nonce} end `);

@@ -15,7 +15,7 @@ import {
   parseAnswer,
   READY,
 } from "../../../provider/host/frame";
-import { libSource } from "../../../provider/host/session";
+import { libScript } from "../../../provider/host/scripts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "frame-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -40,7 +40,7 @@ interface Run {
 /** What the host's shell does once the remote command has become it. */
 function feed(shell: readonly string[], script: Script, change: (input: Buffer) => Buffer = (input) => input): Run {
   const nonce = newNonce();
-  const input = change(frameInput(script, libSource(), nonce).subarray(BEGIN.length + 1));
+  const input = change(frameInput(script, libScript(), nonce).subarray(BEGIN.length + 1));
   const { stdout, stderr } = spawnSync(shell[0] ?? "", shell.slice(1), { input, cwd: folder, maxBuffer: 1 << 26 });
   return { stdout, stderr: stderr.toString(), nonce };
 }
@@ -179,7 +179,7 @@ describe.each(shells.map((shell) => [shell.join(" "), shell] as const))("lib.sh 
       ["endless", "a name that begins like the end"],
       ["p", mark],
     ]);
-    const length = frameInput(whole, libSource(), newNonce()).length - BEGIN.length - 1;
+    const length = frameInput(whole, libScript(), newNonce()).length - BEGIN.length - 1;
     // Every byte of the end, where the call and the data are; a sample of what comes before.
     const lengths = Array.from({ length }, (_, i) => i).filter((i) => i > length - 200 || i % (97 + size) === 0);
     const complete = length - "\n".length - 32 - "\n".length;
@@ -196,7 +196,7 @@ describe.each(shells.map((shell) => [shell.join(" "), shell] as const))("lib.sh 
     const run = (input: Buffer | string) =>
       spawnSync(shell[0] ?? "", [...shell.slice(1), "-c", bootstrapCommand()], { input });
     const early = Buffer.from(`echo leaked\nsecret $(echo leaked)\n`);
-    const whole = frameInput(script("main() { record a b; finish; }"), libSource(), nonce);
+    const whole = frameInput(script("main() { record a b; finish; }"), libScript(), nonce);
     const good = run(Buffer.concat([early, whole]));
     expect(good.stdout.toString()).toBe(`\n${READY}\n${nonce} a 1 -\nb\n${nonce} end 1 -\n`);
     expect(run(early)).toMatchObject({ status: 97, stdout: Buffer.from(`\n${READY}\n`) });

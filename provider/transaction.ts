@@ -66,7 +66,7 @@ export async function transact(
     throw await withAftermath(connector, plan, txid, performance.now(), error.failure);
   }
   options.step?.("verify");
-  const guess = Math.max((performance.now() - began) * 1.2, SETTLE_MS.least);
+  const guess = Math.max((performance.now() - began) * 1.5, SETTLE_MS.least);
   const settle = Math.min(guess, SETTLE_MS.most, options.confirmSeconds * 250);
   const until = performance.now() + options.confirmSeconds * 1000;
   // Only a server's connection is at stake; a client's file is confirmed over the connection at hand.

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import path from "node:path";
 import { stagedScript } from "../../provider/host";
 import { type LightHost, startLightHost } from "../support/lightHost";
+import { random, seedOfRun } from "../support/random";
 import {
   below,
   configuration,
@@ -173,19 +174,15 @@ describe("a controller killed", () => {
     const host = await newHost();
     const old = configuration(host);
     const wanted = await newState(host);
-    const seed = Number(process.env.KEEPALIVE_SEED ?? Date.now() % 1_000_000);
-    let state = seed;
-    const random = () => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return state / 2 ** 32;
-    };
+    const seed = seedOfRun();
+    const r = random(seed);
     const watching = watch(host, [old, wanted]);
     for (let round = 0; round < 6; round++) {
       const controller = startController(folder, wish(host));
-      await new Promise((resolve) => setTimeout(resolve, 300 + random() * 2500));
+      await new Promise((resolve) => setTimeout(resolve, 300 + r() * 2500));
       controller.kill();
       await controller.ended;
-      if (random() < 0.5) continue;
+      if (r() < 0.5) continue;
       const applied = await created(wish(host));
       expect([seed, round, configuration(host)]).toEqual([seed, round, wanted]);
       await removed(applied);

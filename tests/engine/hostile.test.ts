@@ -12,6 +12,7 @@ import { observe } from "../../provider/observe";
 import { planTarget } from "../../provider/plan";
 import { planSummary } from "../../provider/summary";
 import { type LightHost, startLightHost } from "../support/lightHost";
+import { random, seedOfRun } from "../support/random";
 import { makeTempFolder } from "../support/tempFolder";
 import { configuration, preview, refusedCreate, serverOn } from "./hostCase";
 
@@ -113,12 +114,9 @@ test("answers that are well framed and lie are refused or read, and never printe
   await observe({ ...connector, run: async (script) => (genuine = await connector.run(script)) }, lookFor(settings));
   expect(genuine.length).toBeGreaterThan(20);
 
-  const seed = Number(process.env.KEEPALIVE_SEED || Date.now() % 1_000_000);
-  let state = seed;
-  const below = (n: number) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * n);
-  };
+  const seed = seedOfRun();
+  const r = random(seed);
+  const below = (n: number) => Math.floor(r() * n);
   const LIES = ["", "\x1b]0;pwned\x07", "\0", "\n", "-1", "NaN", "9".repeat(400), "\xff\xfe", "../../../etc/shadow"];
   LIES.push(
     "; touch /tmp/x",

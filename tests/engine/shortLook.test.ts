@@ -2,14 +2,16 @@
  * A short look: a host that remembers how it was as wanted says that nothing has changed, at the cost of one process;
  * whatever could make that untrue gets a whole look, in the same round trip where the host can tell by itself.
  */
-import { renameSync, rmSync } from "node:fs";
+import { chmodSync, renameSync, rmSync, symlinkSync } from "node:fs";
+import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { lookFor, wayTo } from "../../provider/fleet";
+import { forgetLooks, lookFor, planHost, wayTo } from "../../provider/fleet";
 import { hostSettings } from "../../provider/inputs";
 import type { Applied, Bag } from "../../provider/lifecycle";
-import { inputsOf } from "../../provider/lifecycle";
+import { inputsOf, pendingLines } from "../../provider/lifecycle";
 import { observe } from "../../provider/observe";
 import { type LightHost, startLightHost } from "../support/lightHost";
+import { pick, random, seedOfRun } from "../support/random";
 import {
   created,
   ended,
@@ -179,3 +181,69 @@ test("an up by another resource takes the host over though nothing else has chan
   const back = await updated(applied, { ...news, confirmTimeout: 20 });
   expect(await host.read(`${stateFolder(host.stateDir)}/record`)).toContain(back.id);
 });
+
+test("whatever happens to a host, it is never short where a whole one finds something to do", async () => {
+  const { host, news, applied } = await appliedHost();
+  const [settings] = hostSettings(inputsOf(news));
+  if (settings === undefined) throw new Error("no settings");
+  const seed = seedOfRun();
+  const r = random(seed);
+  const OURS = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
+  const first = { main: await host.read("sshd_config"), ours: await host.read(OURS) };
+  const at = (name: string): string => path.join(host.dir, name);
+  const happenings: readonly (readonly [string, () => Promise<unknown> | unknown])[] = [
+    ["reload", () => host.reload()],
+    ["restart", () => host.stop().then(() => host.start())],
+    ["comment", async () => host.write("sshd_config", `${await host.read("sshd_config")}# ${r()}\n`)],
+    ["our value", () => host.write(OURS, "ClientAliveInterval 7\nClientAliveCountMax 3\n")],
+    ["our file gone", () => rmSync(at(OURS), { force: true })],
+    ["our file again", () => host.write(OURS, first.ours)],
+    ["main file again", () => host.write("sshd_config", first.main)],
+    ["an earlier drop-in", () => host.write("sshd_config.d/00-a.conf", "ClientAliveInterval 9\n")],
+    ["no earlier drop-in", () => rmSync(at("sshd_config.d/00-a.conf"), { force: true })],
+    [
+      "a link to the same bytes",
+      async () => {
+        await host.write("elsewhere", first.main);
+        rmSync(at("sshd_config"));
+        symlinkSync(at("elsewhere"), at("sshd_config"));
+      },
+    ],
+    ["other bytes behind the link", () => host.write("elsewhere", `ClientAliveInterval 8\n${first.main}`)],
+    [
+      "moved away and back",
+      () => {
+        renameSync(at("sshd_config.d/50-more.conf"), at("50-more.conf"));
+        renameSync(at("50-more.conf"), at("sshd_config.d/50-more.conf"));
+      },
+    ],
+    ["mode", () => chmodSync(at("sshd_config"), pick(r, [0o600, 0o644]))],
+  ];
+  const kinds = new Set<string>();
+  for (let round = 0; round < 25; round++) {
+    const story: string[] = [];
+    for (let i = 0; i <= r() * 4; i++) {
+      const [name, happen] = pick(r, happenings);
+      story.push(name);
+      await happen();
+    }
+    const { connector } = wayTo(settings);
+    const short = await observe(connector, lookFor(settings));
+    forgetLooks();
+    const whole = await planHost(settings, applied.id, "fresh");
+    await connector.close();
+    const todo = whole.kind !== "looked" || whole.targets.some((t) => t.kind !== "inSync" || t.own !== undefined);
+    if (!("facts" in short))
+      expect([seed, round, story, todo, pendingLines(whole)]).toEqual([seed, round, story, false, []]);
+    kinds.add("facts" in short ? "whole" : "short");
+    if (r() < 0.5) {
+      // Back to where it began, so that there is something to be short about.
+      rmSync(at("sshd_config"), { force: true });
+      await host.write("sshd_config", first.main);
+      rmSync(at("sshd_config.d/00-a.conf"), { force: true });
+      await host.write(OURS, first.ours);
+      await host.reload();
+    }
+  }
+  expect([...kinds].sort()).toEqual(["short", "whole"]);
+}, 240_000);

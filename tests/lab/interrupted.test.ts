@@ -2,8 +2,10 @@
  * Controllers and supervisors that are killed, and hosts that lose power, at each step of a transaction and in between.
  * Each ends with a host that lets one in, with old or new settings whole, and with nothing left behind.
  */
+
 import { setTimeout as pause } from "node:timers/promises";
 import { type Controller, startController } from "../engine/hostCase";
+import { random, seedOfRun } from "../support/random";
 import { describeLab } from "./support/available";
 import {
   at,
@@ -117,17 +119,13 @@ const powerCut = (moment: Moment) => async (host: LabHost, before: Snapshot) => 
 
 /** Now the controller, now the power goes, whatever is happening. KEEPALIVE_SEED repeats a run. */
 const atRandom = async (host: LabHost, before: Snapshot) => {
-  const seed = Number(process.env.KEEPALIVE_SEED || Date.now() % 1_000_000);
-  let state = seed;
-  const random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
+  const seed = seedOfRun();
+  const r = random(seed);
   try {
     for (let round = 0; round < 4; round++) {
       const controller = startController(lab.folder, program(host));
       // Half of the time goes to the process's own start.
-      await pause(1000 + random() * 3500);
+      await pause(1000 + r() * 3500);
       if (round % 2 === 0) {
         // What had not been armed by then is no more than a stale lock, which the next one takes over.
         await host.powerOff();

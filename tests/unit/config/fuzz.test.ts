@@ -19,26 +19,13 @@ import {
   type Tree,
 } from "../../../provider/config";
 import { optionsOf, type Side, type Values } from "../../../provider/settings";
+import { pick, type Random, random } from "../../support/random";
 import { makeTempFolder, type TempFolder } from "../../support/tempFolder";
 import * as oracle from "./oracle";
 
 const SEED = Number(process.env.SSH_KEEPALIVE_FUZZ_SEED ?? 20261123);
 const CASES = Number(process.env.SSH_KEEPALIVE_FUZZ_CASES ?? 80);
 
-type Random = () => number;
-
-/** Mulberry32: small, seeded, good enough to mix pieces. */
-function random(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t = (t + Math.imul(t ^ (t >>> 7), t | 61)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-const pick = <T>(r: Random, items: readonly T[]): T => items[Math.floor(r() * items.length)] as T;
 const chance = (r: Random, p: number): boolean => r() < p;
 
 /** A directive in one of the many ways to write it. */

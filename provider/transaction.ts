@@ -40,9 +40,10 @@ const ARM_TIMEOUT_MS = 60_000;
 
 /**
  * Shortest and longest pause before the new login, in milliseconds. One that comes before the daemon has read its files
- * proves nothing and has to be made again; how long that takes is guessed from how long the host took to be armed.
+ * proves nothing and has to be made again; how long that takes is guessed from the supervisor's own pauses and from how
+ * long the host took to be armed.
  */
-const SETTLE_MS = { least: 180, most: 3_000 };
+const SETTLE_MS = { least: 180, most: 3_000, pauses: 100 };
 
 /** What an error says of a host on which nothing was begun or everything is as it was. */
 export const NOTHING_CHANGED = "nothing was changed";
@@ -66,7 +67,7 @@ export async function transact(
     throw await withAftermath(connector, plan, txid, performance.now(), error.failure);
   }
   options.step?.("verify");
-  const guess = Math.max((performance.now() - began) * 1.5, SETTLE_MS.least);
+  const guess = Math.max((performance.now() - began) * 0.8 + SETTLE_MS.pauses, SETTLE_MS.least);
   const settle = Math.min(guess, SETTLE_MS.most, options.confirmSeconds * 250);
   const until = performance.now() + options.confirmSeconds * 1000;
   // Only a server's connection is at stake; a client's file is confirmed over the connection at hand.

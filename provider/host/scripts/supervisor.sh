@@ -623,7 +623,9 @@ revert() {
 # settle: after `confirmed` was won. Backups and the record to their places, by renames that need no room; may run twice.
 settle() {
   flush "$T"
-  [ -f "$T/stamp" ] || date -u "+%Y%m%dT%H%M%SZ-$TXID" >"$T/stamp"
+  # One second has room for several changes.
+  now
+  [ -f "$T/stamp" ] || date -u "+%Y%m%dT%H%M%SZ-$NOW-$TXID" >"$T/stamp"
   line "$T/stamp"
   BACKUP=$TARGET/backups/${LINE:-$TXID}
   mkdir -p "$BACKUP"

@@ -146,8 +146,7 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
     const seen = await known.seen;
     if (depth === "short" || "facts" in seen) return seen;
   }
-  const look = lookFor(way.settings);
-  const seen = observe(way.connector, depth === "short" ? look : wholeLook(look));
+  const seen = observe(way.connector, lookFor(way.settings), depth === "short");
   const remembered: { at: number; seen: Promise<Seen>; failed?: true } = { at: performance.now(), seen };
   looks.set(key, remembered);
   seen.then(
@@ -161,13 +160,6 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
     },
   );
   return seen;
-}
-
-/** The look that does not ask what the host remembers. */
-function wholeLook({ server, client }: Look): Look {
-  const { wish: _, ...whole } = server ?? {};
-  const { wish: __, ...rest } = client ?? { probes: [] };
-  return { ...(server === undefined ? {} : { server: whole }), ...(client === undefined ? {} : { client: rest }) };
 }
 
 /** All facts of a host: fetched now, or remembered from a moment ago. */

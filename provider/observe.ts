@@ -4,13 +4,10 @@
 import { readChain } from "./config";
 import type { ByteString, Chain, Tree } from "./config/types";
 import { KeepaliveError, printable } from "./errors";
-import { type Answer, type Connector, cksum, observeScript } from "./host";
+import { type Answer, type Connector, cksum, observeScript, type Script } from "./host";
 import type { Side } from "./settings";
 
-/**
- * What to look at: either side, and where it is not the usual place. `wish` is a digest of what is wanted (remembered.ts):
- * with that of each side, the look is short on a host that remembers how it was as wanted, and still is so.
- */
+/** What to look at: either side, and where it is not the usual place. `wish`: digest of what is wanted (remembered.ts). */
 export interface Look {
   readonly server?: {
     readonly configPath?: string;
@@ -157,31 +154,37 @@ export interface Unchanged {
 /** What a look brought: all facts, or that there is nothing new. */
 export type Seen = { readonly facts: HostFacts } | { readonly unchanged: Unchanged };
 
-/** Looks at a host. Rejects with a KeepaliveError when it cannot be reached or answers something else. */
-export async function observe(connector: Connector, look: Look): Promise<Seen> {
+/**
+ * Looks at a host. A `short` look is over where the host remembers how it was as is wanted now, and still is so. Rejects
+ * with a KeepaliveError when it cannot be reached or answers something else.
+ */
+export async function observe(connector: Connector, look: Look, short: boolean): Promise<Seen> {
   const data: [string, string][] = connector.kind === "local" ? [["local", "yes"]] : [];
   if (look.server !== undefined) {
     data.push(["server", "yes"]);
     if (look.server.configPath !== undefined) data.push(["server_config", bytesOf(look.server.configPath)]);
     if (look.server.sshdPath !== undefined) data.push(["sshd_path", bytesOf(look.server.sshdPath)]);
-    if (look.server.wish !== undefined) data.push(["server.wish", look.server.wish]);
   }
   if (look.client !== undefined) {
     data.push(["client", "yes"]);
     if (look.client.configPath !== undefined) data.push(["client_config", bytesOf(look.client.configPath)]);
     if (look.client.user !== undefined) data.push(["client_user", look.client.user]);
     for (const probe of look.client.probes) data.push(["probe", probe]);
-    if (look.client.wish !== undefined) data.push(["client.wish", look.client.wish]);
   }
-  const script = { name: "observe", text: observeScript(), data, step: "observe" } as const;
-  const ask = async (run = script): Promise<Seen | "unsure"> => readSeen(connector.name, await connector.run(run));
-  let seen = await ask();
+  const whole = { name: "observe", text: observeScript(), data, step: "observe" } as const;
+  const wishes = (["server", "client"] as const).flatMap((side): [string, string][] => {
+    const wish = look[side]?.wish;
+    return wish === undefined ? [] : [[`${side}.wish`, wish]];
+  });
+  const script = short ? { ...whole, data: [...data, ...wishes] } : whole;
+  const ask = async (run: Script): Promise<Seen | "unsure"> => readSeen(connector.name, await connector.run(run));
+  let seen = await ask(script);
   if (seen !== "unsure" && "facts" in seen && seen.facts.server?.daemonGone === true && connector.kind === "ssh") {
     // An old shared connection outlives its daemon: only a new one tells whether anybody can log in.
     await connector.close();
-    seen = await ask();
+    seen = await ask(script);
   }
-  if (seen === "unsure") seen = await ask({ ...script, data: data.filter(([name]) => !name.endsWith(".wish")) });
+  if (seen === "unsure") seen = await ask(whole);
   if (seen === "unsure") throw oddAnswer(connector.name);
   return seen;
 }

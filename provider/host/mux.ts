@@ -7,12 +7,10 @@ import { createConnection, type Socket } from "node:net";
 import { outputOf, type Running, type SpawnResult, type Watched } from "./spawn";
 
 const HELLO = 0x00000001;
-const ALIVE_CHECK = 0x10000004;
 const TERMINATE = 0x10000005;
 const STOP_LISTENING = 0x10000009;
 const PROXY = 0x1000000f;
 const OK = 0x80000001;
-const ALIVE = 0x80000005;
 const PROXY_OK = 0x8000000f;
 const VERSION = 4;
 /** Every request goes over a connection of its own. */
@@ -91,18 +89,13 @@ function ask(path: string, request: number, answer: (body: Buffer) => void, gone
   return socket;
 }
 
-/** What the holder of a shared connection can be told: `ssh -O check`, `exit` and `stop`. */
-export type ControlCommand = "check" | "exit" | "stop";
+/** What the holder of a shared connection can be told: `ssh -O exit` and `stop`. */
+export type ControlCommand = "exit" | "stop";
 
-const COMMANDS: Readonly<Record<ControlCommand, readonly [request: number, reply: number]>> = {
-  check: [ALIVE_CHECK, ALIVE],
-  exit: [TERMINATE, OK],
-  stop: [STOP_LISTENING, OK],
-};
+const COMMANDS: Readonly<Record<ControlCommand, number>> = { exit: TERMINATE, stop: STOP_LISTENING };
 
 /** Tells the holder of the connection at socket `path` something; whether it said yes within two seconds. */
 export function controlShared(path: string, command: ControlCommand): Promise<boolean> {
-  const [request, reply] = COMMANDS[command];
   return new Promise((resolve) => {
     const settle = (yes: boolean): void => {
       clearTimeout(timer);
@@ -112,8 +105,8 @@ export function controlShared(path: string, command: ControlCommand): Promise<bo
     const timer = setTimeout(() => settle(false), LOCAL_TIMEOUT);
     const socket = ask(
       path,
-      request,
-      (body) => settle(body.length >= 4 && body.readUInt32BE(0) === reply),
+      COMMANDS[command],
+      (body) => settle(body.length >= 4 && body.readUInt32BE(0) === OK),
       () => settle(false),
     );
   });

@@ -111,7 +111,11 @@ test("answers that are well framed and lie are refused or read, and never printe
   if (wish === undefined) throw new Error("no wish");
   const answering = (answer: () => Promise<Answer>): Connector => ({ ...connector, run: answer });
   let genuine: Answer = [];
-  await observe({ ...connector, run: async (script) => (genuine = await connector.run(script)) }, lookFor(settings));
+  await observe(
+    { ...connector, run: async (script) => (genuine = await connector.run(script)) },
+    lookFor(settings),
+    true,
+  );
   expect(genuine.length).toBeGreaterThan(20);
 
   const seed = seedOfRun();
@@ -147,6 +151,7 @@ test("answers that are well framed and lie are refused or read, and never printe
       const seen = await observe(
         answering(async () => answer),
         lookFor(settings),
+        true,
       );
       if (!("facts" in seen)) plan = { kind: "unchanged" };
       else {

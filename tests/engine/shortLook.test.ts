@@ -51,7 +51,7 @@ async function looked(host: LightHost, news: Bag): Promise<string> {
   if (settings === undefined) throw new Error("no settings");
   const before = await logged(host, "Starting session");
   const { connector } = wayTo(settings);
-  const seen = await observe(connector, lookFor(settings));
+  const seen = await observe(connector, lookFor(settings), true);
   await connector.close();
   return `${"facts" in seen ? "whole" : "short"}, ${(await logged(host, "Starting session")) - before} command(s)`;
 }
@@ -228,7 +228,7 @@ test("whatever happens to a host, it is never short where a whole one finds some
       await happen();
     }
     const { connector } = wayTo(settings);
-    const short = await observe(connector, lookFor(settings));
+    const short = await observe(connector, lookFor(settings), true);
     forgetLooks();
     const whole = await planHost(settings, applied.id, "fresh");
     await connector.close();

@@ -87,6 +87,20 @@ sum_of() {
   fi
 }
 
+# each_match PATTERN FUNC: calls FUNC with each file that PATTERN matches.
+each_match() {
+  each_match_=$2
+  saved_=$IFS
+  IFS=
+  # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
+  set -- $1
+  IFS=$saved_
+  for match_ in "$@"; do
+    { [ -e "$match_" ] || [ -L "$match_" ]; } && [ ! -d "$match_" ] || continue
+    "$each_match_" "$match_"
+  done
+}
+
 # line FILE: its first line in $LINE.
 line() {
   LINE=

@@ -80,6 +80,12 @@ include_patterns() {
   }' "$@" 2>/dev/null
 }
 
+# included FILE: an Include of the chain matches it.
+included() {
+  record glob.match "$1"
+  wave_=$wave_$1$NL
+}
+
 # chain MAIN BASE HOME: every file of the Include chain and what each pattern matched; the order is the reader's matter.
 # In waves: the main file, what it includes, what those include.
 chain() {
@@ -126,23 +132,7 @@ chain() {
           [ "$FOLDER_STATE" = missing ] || record glob.folder "$FOLDER_STATE"
           ;;
       esac
-      saved_=$IFS
-      IFS=
-      # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
-      set -- "$1" "$2" "$3" $pattern_
-      IFS=$saved_
-      shown_=3
-      for match_ in "$@"; do
-        if [ "$shown_" -gt 0 ]; then
-          shown_=$((shown_ - 1))
-          continue
-        fi
-        [ -e "$match_" ] || [ -L "$match_" ] || continue
-        [ ! -d "$match_" ] || continue
-        record glob.match "$match_"
-        wave_=$wave_$match_$NL
-      done
-      set -- "$1" "$2" "$3"
+      each_match "$pattern_" included
     done <<END
 $patterns_
 END

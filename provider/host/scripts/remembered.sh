@@ -1,19 +1,8 @@
 # A host that has not changed since it was as wanted says so by itself: `remembered`, which a transaction left in the state
 # folder, tells what it was judged by (remembered.ts writes it, docs/short-look.md says why this is enough). Read only.
 
-# expand PATTERN: the files that it matches, a line each and each after a newline, in $FOUND.
-expand() {
-  FOUND=
-  saved_=$IFS
-  IFS=
-  # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
-  set -- $1
-  IFS=$saved_
-  for match_ in "$@"; do
-    { [ -e "$match_" ] || [ -L "$match_" ]; } && [ ! -d "$match_" ] || continue
-    FOUND=$FOUND$NL$match_
-  done
-}
+# found FILE: a pattern that is remembered matches it now.
+found() { found_=$found_$NL$1; }
 
 # holds SIDE CONFIG [FILE]: all that is remembered of that configuration still is so, as far as files tell. Costs one
 # process, which sums up FILE too: "CRC SIZE" in $SUM. Sets $TARGET, and what else is remembered in variables.
@@ -31,7 +20,7 @@ holds() {
   wish_=$value
   shift 2
   also_=${1:-}
-  sums_='' args_='' files_='' globs_='' FOUND='' expected_=''
+  sums_='' args_='' files_='' globs_='' found_='' expected_=''
   owner_='' exe_='' program_='' pidfile_='' whole_=
   while IFS= read -r LINE; do
     rest_=${LINE#* }
@@ -42,8 +31,8 @@ holds() {
         ;;
     esac
     # The matches of the pattern before are complete.
-    [ "$FOUND" = "$expected_" ] || return 1
-    FOUND='' expected_=
+    [ "$found_" = "$expected_" ] || return 1
+    found_='' expected_=
     case $LINE in
       'config '*) ;;
       'wish '*) [ "$wish_" = "$rest_" ] || return 1 ;;
@@ -62,7 +51,7 @@ holds() {
         ;;
       'glob '*)
         globs_=$globs_$rest_$NL
-        expand "$rest_"
+        each_match "$rest_" found
         ;;
       end) whole_=yes ;;
       *) return 1 ;;

@@ -155,6 +155,9 @@ planned() {
   return 1
 }
 
+# others FILE: a pattern matches it, and it is none of the files to change.
+others() { planned "$1" || found_=$found_$NL$1; }
+
 # as_seen before|after [STAGED]: everything OpenSSH reads still is what was seen, with our own files as they were or as
 # they are to be, and so are the files that STAGED names, a line "CRC SIZE PATH" each; $CHANGED names what is not.
 as_seen() {
@@ -215,7 +218,6 @@ as_seen() {
       case $NL$sums_ in *"$NL$SUM $path_$NL"*) ;; *) CHANGED="$CHANGED $path_" ;; esac
     done
   fi
-  set -- "$when_"
   m_=0
   while [ -f "$T/matches.$m_" ]; do
     first_=1
@@ -228,22 +230,13 @@ as_seen() {
         expected_=$expected_$NL$match_
       fi
     done <"$T/matches.$m_"
-    saved_=$IFS
-    IFS=
-    # shellcheck disable=SC2086 # pathname expansion is what is wanted; IFS is empty
-    set -- "$1" $pattern_
-    IFS=$saved_
-    for match_ in "$@"; do # the first is no path
-      { [ -e "$match_" ] || [ -L "$match_" ]; } && [ ! -d "$match_" ] || continue
-      planned "$match_" || found_=$found_$NL$match_
-    done
+    each_match "$pattern_" others
     # By name, what came and what went.
     [ "$found_" = "$expected_" ] || CHANGED="$CHANGED$(
       printf '%s\n' "$found_" "$expected_" | sort | uniq -u | while IFS= read -r match_; do
         [ -z "$match_" ] || printf ' %s' "$match_"
       done
     )"
-    set -- "$1"
     m_=$((m_ + 1))
   done
   [ -z "$CHANGED" ]

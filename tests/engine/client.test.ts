@@ -12,9 +12,9 @@ import {
 } from "node:fs";
 import path from "node:path";
 import type { Bag } from "../../provider/lifecycle";
+import { below } from "../support/below";
 import { startLightHost } from "../support/lightHost";
 import {
-  below,
   created,
   ended,
   logged,

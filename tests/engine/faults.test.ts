@@ -6,10 +6,10 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { stagedScript } from "../../provider/host";
+import { below } from "../support/below";
 import { type LightHost, startLightHost } from "../support/lightHost";
 import { random, seedOfRun } from "../support/random";
 import {
-  below,
   configuration,
   created,
   expectSound,

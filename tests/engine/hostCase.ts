@@ -9,6 +9,7 @@ import ts from "typescript";
 import { type Failure, isKeepaliveError } from "../../provider/errors";
 import { failureOf, forgetLooks } from "../../provider/fleet";
 import { type Applied, type Bag, check, create, type Reporter, remove, update } from "../../provider/lifecycle";
+import { below } from "../support/below";
 import type { LightHost } from "../support/lightHost";
 import { makeTempFolder, projectRoot, setupModule, type TempFolder } from "../support/tempFolder";
 
@@ -107,12 +108,6 @@ export function configuration(host: LightHost): Readonly<Record<string, string>>
     }
   }
   return files;
-}
-
-/** Every path below a folder. */
-export function below(folder: string): readonly string[] {
-  if (!existsSync(folder)) return [];
-  return readdirSync(folder, { recursive: true }).map(String).sort();
 }
 
 /** Pids of processes of ours on the host of that state folder. */
@@ -241,7 +236,7 @@ export function compiledProvider(folder: TempFolder): string {
   if (existsSync(to)) return to;
   const from = path.join(projectRoot(), "provider");
   const options = { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022, esModuleInterop: true };
-  for (const name of readdirSync(from, { recursive: true }).map(String)) {
+  for (const name of below(from)) {
     const target = path.join(to, name);
     if (name.endsWith(".ts")) {
       mkdirSync(path.dirname(target), { recursive: true });

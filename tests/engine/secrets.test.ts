@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { appendFileSync, lstatSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { below } from "../support/below";
 import type { Outcome } from "../support/engine";
 import { type LightHost, startLightHost } from "../support/lightHost";
 import { type KeepaliveProject, keepaliveProject, said } from "../support/program";
@@ -184,9 +185,9 @@ test("a verbose log holds no secret but where Pulumi itself writes inputs, which
 });
 
 test("no secret is in any file that the engine, the provider or the host left", () => {
-  const found = readdirSync(folder.path, { recursive: true, encoding: "utf8" }).flatMap((path) => {
+  const found = below(folder.path).flatMap((path) => {
     const file = join(folder.path, path);
-    if (path.includes("node_modules/") || !lstatSync(file).isFile()) return [];
+    if (path.includes("node_modules/") || lstatSync(file, { throwIfNoEntry: false })?.isFile() !== true) return [];
     return leaks(readFileSync(file, "latin1")).map((field) => `${field} in ${path}`);
   });
   expect(found).toEqual([]);

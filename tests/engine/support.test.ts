@@ -1,7 +1,8 @@
 /** The test support itself: throw-away projects on the real engine, light hosts, and folders that clean up. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { below } from "../support/below";
 import { makeProject } from "../support/engine";
 import { startFleet, startLightHost } from "../support/lightHost";
 import { makeTempFolder, projectRoot, type TempFolder } from "../support/tempFolder";
@@ -157,6 +158,22 @@ describe("a light host", () => {
     expect(hosts.map((host) => host.pid())).toEqual(hosts.map(() => undefined));
   });
 });
+
+test("what is below a folder is told while folders come and go there", async () => {
+  const root = join(folder.path, "busy");
+  mkdirSync(root);
+  writeFileSync(join(root, "stays"), "");
+  const busy = 'while mkdir "$0/a" "$0/a/b" "$0/a/b/c"; do rmdir "$0/a/b/c" "$0/a/b" "$0/a"; done';
+  const other = spawn("sh", ["-c", busy, root], { stdio: "ignore" });
+  const ended = new Promise((resolve) => other.on("exit", resolve));
+  const seen = new Set<string>();
+  // Until every state was met, and for long enough to meet one that changes meanwhile.
+  const deadline = performance.now() + 30_000;
+  for (let n = 0; (n < 20_000 || seen.size < 4) && performance.now() < deadline; n++) seen.add(below(root).join(" "));
+  other.kill();
+  await ended;
+  expect([...seen].sort()).toEqual(["a a/b a/b/c stays", "a a/b stays", "a stays", "stays"]);
+}, 60_000);
 
 test("a test run that is killed leaves no folder and no process behind", async () => {
   const program = `

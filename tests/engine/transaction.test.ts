@@ -20,9 +20,9 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { create, read, remove } from "../../provider/lifecycle";
+import { below } from "../support/below";
 import { type HostFiles, type HostSetting, type LightHost, startLightHost } from "../support/lightHost";
 import {
-  below,
   configuration,
   created,
   ended,

@@ -14,6 +14,7 @@ import {
   sshConnector,
 } from "../../provider/host";
 import { controlPath } from "../../provider/host/controlFolder";
+import { below } from "../support/below";
 import { type LightHost, startLightHost } from "../support/lightHost";
 import { makeTempFolder, projectRoot, setupModule } from "../support/tempFolder";
 
@@ -373,8 +374,7 @@ function leaks(secrets: readonly string[]): readonly string[] {
     look(`/proc/${pid}/environ`);
   }
   const privateFolder = path.dirname(controlPath(target(), process.env));
-  for (const entry of readdirSync(privateFolder, { recursive: true, encoding: "utf8" }))
-    look(path.join(privateFolder, entry));
+  for (const entry of below(privateFolder)) look(path.join(privateFolder, entry));
   return places;
 }
 

@@ -1,8 +1,9 @@
 /** schema.json and the SDKs that Pulumi's own generators make of it: they bind, say the same, compile and run. */
 import { execFileSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import ts from "typescript";
+import { below } from "../support/below";
 import { type LightHost, startFleet } from "../support/lightHost";
 import { configOf, entry, said } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
@@ -49,7 +50,7 @@ afterAll(() => folder.remove());
 const snake = (name: string): string => name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
 const pascal = (name: string): string => name.charAt(0).toUpperCase() + name.slice(1);
 const allText = (dir: string, ending: string): string =>
-  readdirSync(dir, { recursive: true, encoding: "utf8" })
+  below(dir)
     .filter((file) => file.endsWith(ending))
     .map((file) => readFileSync(path.join(dir, file), "utf8"))
     .join("\n");

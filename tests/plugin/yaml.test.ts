@@ -1,8 +1,9 @@
 /** A YAML program end to end under the real engine: the plugin's whole life, with every call of it read. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { below } from "../support/below";
 import { type LightHost, startFleet } from "../support/lightHost";
 import { configOf, entry, footprint, isManaged, observedIn, said } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
@@ -89,7 +90,7 @@ afterAll(() => folder.remove());
 
 /** Ids of the resources that a host takes for its owners. */
 const ownersOf = (host: LightHost): string[] =>
-  readdirSync(host.stateDir, { recursive: true, encoding: "utf8" })
+  below(host.stateDir)
     .filter((path) => path.endsWith("/record"))
     .map((path) => (JSON.parse(readFileSync(join(host.stateDir, path), "utf8")) as { owner: string }).owner);
 

@@ -1,6 +1,7 @@
 /** A Pulumi program that declares SshKeepalive resources out of a data file, and what hosts look like to a test. */
-import { lstatSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { lstatSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { below } from "./below";
 import { makeProject, type Outcome, type PreviewDigest, type Project, type ProjectOptions } from "./engine";
 import type { LightHost } from "./lightHost";
 import type { TempFolder } from "./tempFolder";
@@ -95,20 +96,18 @@ export function footprint(host: LightHost): string {
   return [...configFiles(host), "sshd.pid"].map(stamp).join("\n");
 }
 
-function configFiles(host: LightHost): string[] {
-  return readdirSync(host.dir, { recursive: true, encoding: "utf8" })
-    .filter((path) => /^sshd_config($|\.d\/)/.test(path) && lstatSync(join(host.dir, path)).isFile())
-    .sort();
+function configFiles(host: LightHost): readonly string[] {
+  return below(host.dir).filter(
+    (path) => /^sshd_config($|\.d\/)/.test(path) && lstatSync(join(host.dir, path)).isFile(),
+  );
 }
 
 /** Transactions that a host remembers (the newest five). */
 export function transactionsOf(host: LightHost): number {
-  return readdirSync(host.stateDir, { recursive: true, encoding: "utf8" }).filter((path) =>
-    /^[^/]+\/backups\/[^/]+$/.test(path),
-  ).length;
+  return below(host.stateDir).filter((path) => /^[^/]+\/backups\/[^/]+$/.test(path)).length;
 }
 
 /** Whether the host remembers an owner. */
 export function isManaged(host: LightHost): boolean {
-  return readdirSync(host.stateDir, { recursive: true, encoding: "utf8" }).some((path) => path.endsWith("/record"));
+  return below(host.stateDir).some((path) => path.endsWith("/record"));
 }

@@ -5,9 +5,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import pLimit from "p-limit";
 import { probeHosts } from "./config";
 import { type Failure, isKeepaliveError, KeepaliveError, printable, type Step } from "./errors";
-import { type Connector, localConnector, type SshTarget, sshConnector } from "./host";
+import { type Answer, type Connector, handOver, localConnector, type SshTarget, sshConnector, takeOver } from "./host";
 import type { HostSettings, RolloutSettings } from "./inputs";
-import { type HostFacts, type Look, observe, type Seen } from "./observe";
+import { type HostFacts, type Look, observe, readFacts, type Seen } from "./observe";
 import {
   type Own,
   planRemoval,
@@ -53,6 +53,8 @@ const SIDES: readonly Side[] = ["client", "server"];
 export interface Way {
   readonly settings: HostSettings;
   readonly connector: Connector;
+  /** What the connector leads to; absent where it does not leave this machine. */
+  readonly target?: SshTarget;
   /** Told at which step a change has arrived. */
   readonly step?: (step: Step) => void;
 }
@@ -64,7 +66,7 @@ export function wayTo(settings: HostSettings): Way {
   if (settings.local) return { settings, connector: localConnector(name, withBecome) };
   const { host, ...rest } = c;
   const target: SshTarget = { ...rest, name, host: host ?? "", ...withBecome };
-  return { settings, connector: sshConnector(target) };
+  return { settings, connector: sshConnector(target), target };
 }
 
 /** What to look at on a host. */
@@ -128,11 +130,15 @@ export function forgetLooks(): void {
   looks.clear();
 }
 
-const lookKey = (settings: HostSettings): string =>
+/** What a look at a host was about: way, place and wish. */
+export const lookKey = (settings: HostSettings): string =>
   JSON.stringify([settings.local, settings.connection, settings.become, lookFor(settings)]);
 
-/** What a look must bring: `short`, that nothing has changed will do; `whole`, all facts; `fresh`, all of them, anew. */
-export type Depth = "short" | "whole" | "fresh";
+/**
+ * What a look must bring: `short`, that nothing has changed will do; `preview`, the same, and what is seen is handed over
+ * to the update; `whole`, all facts; `fresh`, all of them, anew.
+ */
+export type Depth = "short" | "preview" | "whole" | "fresh";
 
 /**
  * What is seen of a host: now, or remembered from a moment ago. A look that failed is remembered only for those that
@@ -140,13 +146,15 @@ export type Depth = "short" | "whole" | "fresh";
  */
 async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" = "again"): Promise<Seen> {
   const key = lookKey(way.settings);
+  const short = depth === "short" || depth === "preview";
   const known = looks.get(key);
   const usable = known !== undefined && (known.failed === undefined || failures === "remembered");
   if (depth !== "fresh" && usable && performance.now() - known.at < LOOK_TTL_MS) {
     const seen = await known.seen;
-    if (depth === "short" || "facts" in seen) return seen;
+    if (short || "facts" in seen) return seen;
   }
-  const seen = observe(way.connector, lookFor(way.settings), depth === "short");
+  const keep = depth !== "preview" ? undefined : (answer: Answer) => keepFor(way, answer);
+  const seen = observe(way.connector, lookFor(way.settings), short, keep);
   const remembered: { at: number; seen: Promise<Seen>; failed?: true } = { at: performance.now(), seen };
   looks.set(key, remembered);
   seen.then(
@@ -160,6 +168,23 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
     },
   );
   return seen;
+}
+
+/** A user's file is his own: only what was seen of sshd's is kept beyond this process. */
+function keepFor({ settings, target }: Way, answer: Answer): void {
+  if (target !== undefined && settings.client === undefined) handOver(target, lookKey(settings), answer);
+}
+
+/** What a preview saw of the host a moment ago. Holds for a change, which the host lets begin only if it still is so. */
+function factsOfPreview({ settings, target }: Way): HostFacts | undefined {
+  if (target === undefined || settings.client !== undefined || looks.has(lookKey(settings))) return undefined;
+  const answer = takeOver(target, lookKey(settings));
+  try {
+    return answer === undefined ? undefined : readFacts(settings.name, answer);
+  } catch {
+    // Not what was kept: the host is asked.
+    return undefined;
+  }
 }
 
 /** All facts of a host: fetched now, or remembered from a moment ago. */
@@ -285,11 +310,30 @@ async function settledFacts(way: Way, fresh: boolean): Promise<HostFacts> {
   return factsOf(way, true);
 }
 
+interface Planned {
+  readonly facts: HostFacts;
+  readonly plans: readonly TargetPlan[];
+}
+
+async function planNow(way: Way, owner: string, fresh: boolean): Promise<Planned> {
+  const facts = await settledFacts(way, fresh);
+  return { facts, plans: plansOf(way.settings, facts, owner) };
+}
+
+/** A plan without a look, where all of it is a change. */
+function planOfPreview(way: Way, owner: string): Planned | undefined {
+  const facts = factsOfPreview(way);
+  if (facts === undefined || facts.server?.lock !== undefined) return undefined;
+  const plans = plansOf(way.settings, facts, owner);
+  return plans.length > 0 && plans.every(({ kind }) => kind === "edit") ? { facts, plans } : undefined;
+}
+
 async function apply(way: Way, owner: string, known: boolean): Promise<HostResult> {
   const { settings } = way;
   const { name } = settings;
   return withRetries(name, async (fresh) => {
-    if (known && !fresh) {
+    const ahead = fresh ? undefined : planOfPreview(way, owner);
+    if (known && !fresh && ahead === undefined) {
       const seen = await seenOf(way, "short");
       if (!("facts" in seen) && seen.unchanged.sides.every((side) => side.owner === owner)) {
         const { boot, sides } = seen.unchanged;
@@ -297,8 +341,7 @@ async function apply(way: Way, owner: string, known: boolean): Promise<HostResul
         return { name, outcome: "unchanged", asBefore: true, states: [], openssh: "", places, notes: [] };
       }
     }
-    const facts = await settledFacts(way, fresh);
-    const plans = plansOf(settings, facts, owner);
+    const { facts, plans } = ahead ?? (await planNow(way, owner, fresh));
     // Nothing is begun on a host where something is refused.
     for (const plan of plans) if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
     let backup: string | undefined;

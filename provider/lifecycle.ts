@@ -87,7 +87,7 @@ export async function lookAhead(news: Bag, report: Reporter, olds: Bag = {}): Pr
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
   const plans = await usingAgents(() =>
-    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined, "short"),
+    planFleet(settings, rolloutSettings(inputs, settings.length).parallel, undefined, "preview"),
   );
   const refusedInputs = settings.flatMap((host) => inputFailures(host, plans.get(host.name), inputs));
   if (refusedInputs.length > 0) return { failures: readable(refusedInputs) };

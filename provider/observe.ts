@@ -155,10 +155,16 @@ export interface Unchanged {
 export type Seen = { readonly facts: HostFacts } | { readonly unchanged: Unchanged };
 
 /**
- * Looks at a host. A `short` look is over where the host remembers how it was as is wanted now, and still is so. Rejects
- * with a KeepaliveError when it cannot be reached or answers something else.
+ * Looks at a host. A `short` look is over where the host remembers how it was as is wanted now, and still is so. `keep` is
+ * given a whole look's answer, from which {@link readFacts} makes the same facts again. Rejects with a KeepaliveError when
+ * the host cannot be reached or answers something else.
  */
-export async function observe(connector: Connector, look: Look, short: boolean): Promise<Seen> {
+export async function observe(
+  connector: Connector,
+  look: Look,
+  short: boolean,
+  keep: (answer: Answer) => void = () => undefined,
+): Promise<Seen> {
   const data: [string, string][] = connector.kind === "local" ? [["local", "yes"]] : [];
   if (look.server !== undefined) {
     data.push(["server", "yes"]);
@@ -177,7 +183,11 @@ export async function observe(connector: Connector, look: Look, short: boolean):
     return wish === undefined ? [] : [[`${side}.wish`, wish]];
   });
   const script = short ? { ...whole, data: [...data, ...wishes] } : whole;
-  const ask = async (run: Script): Promise<Seen | "unsure"> => readSeen(connector.name, await connector.run(run));
+  let answer: Answer = [];
+  const ask = async (run: Script): Promise<Seen | "unsure"> => {
+    answer = await connector.run(run);
+    return readSeen(connector.name, answer);
+  };
   let seen = await ask(script);
   if (seen !== "unsure" && "facts" in seen && seen.facts.server?.daemonGone === true && connector.kind === "ssh") {
     // An old shared connection outlives its daemon: only a new one tells whether anybody can log in.
@@ -186,6 +196,7 @@ export async function observe(connector: Connector, look: Look, short: boolean):
   }
   if (seen === "unsure") seen = await ask(whole);
   if (seen === "unsure") throw oddAnswer(connector.name);
+  if ("facts" in seen) keep(answer);
   return seen;
 }
 
@@ -223,8 +234,8 @@ export function shown(bytes: ByteString, max = 300): string {
   return printable(Buffer.from(bytes, "latin1").toString("utf8"), max);
 }
 
-/** Facts out of the observe script's records. */
-function readFacts(host: string, answer: Answer): HostFacts {
+/** Facts out of the observe script's records. Throws a KeepaliveError where they are not what every look brings. */
+export function readFacts(host: string, answer: Answer): HostFacts {
   const sections: Section[] = [{ side: undefined, records: [] }];
   for (const record of answer) {
     if (record.name === "target") sections.push({ side: record.value as Side, records: [] });

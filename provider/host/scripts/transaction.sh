@@ -300,8 +300,15 @@ main() {
     SESSION_START=
   fi
   stage || refuse arm not-writable "the files cannot be staged in $T (disk full?)"
+  # The daemon too, where there is /proc: what it knows of its files must not have changed either.
+  if [ -d /proc/self ] && get pid && pid_=$value && get identity && [ -n "$value" ]; then
+    STAGED=$STAGED$value' '/proc/$pid_/auxv$NL
+  fi
   if ! as_seen before "$STAGED"; then
-    case $CHANGED in " $T/"*) refuse arm not-writable "the files did not arrive whole in $T (disk full?)" ;; esac
+    case $CHANGED in
+      " $T/"*) refuse arm not-writable "the files did not arrive whole in $T (disk full?)" ;;
+      *" /proc/"*) CHANGED=" sshd was started, or has read its files, again" ;;
+    esac
     refuse install changed-meanwhile "changed after it was looked at:$CHANGED"
   fi
   validate || refuse validate validate "$WHY"

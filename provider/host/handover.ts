@@ -1,0 +1,70 @@
+/**
+ * What a preview hands over to the update that follows it: an answer of a host, for some minutes, in the private folder,
+ * so that the update need not ask for it again. What is made of it must be proven on the host before anything is done.
+ */
+import { createHmac } from "node:crypto";
+import { lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import type { Answer } from "./connector";
+import { controlPath, privateFolder } from "./controlFolder";
+import type { SshTarget } from "./target";
+
+/** How long an answer is kept, in milliseconds: for who reads a preview and says yes. */
+const KEPT_MS = 300_000;
+/** No answer longer than this is kept, in characters; a usual one has some ten thousand. */
+const KEPT_MAX = 262_144;
+const NAME = /^look-[0-9a-f]{20}$/;
+
+/** Named like the socket of its connection, and by what was asked over it and as whom: nothing else gets it. */
+function fileOf(target: SshTarget, about: string): string {
+  const socket = controlPath(target);
+  const become = target.become?.user ?? "";
+  const hash = createHmac("sha256", path.basename(socket))
+    .update(JSON.stringify([target.name, become, about]))
+    .digest("hex");
+  return path.join(path.dirname(socket), `look-${hash.slice(0, 20)}`);
+}
+
+const ageMs = (file: string): number => Date.now() - (lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+
+let swept = false;
+
+/** Removes what nobody came for, once a process. */
+function sweep(): void {
+  if (swept) return;
+  swept = true;
+  const folder = privateFolder();
+  for (const name of readdirSync(folder)) {
+    const file = path.join(folder, name);
+    if (NAME.test(name) && !(Math.abs(ageMs(file)) < KEPT_MS)) rmSync(file, { force: true });
+  }
+}
+
+/** Keeps what `target` answered about `about`, readable for this user alone. That it cannot be kept does no harm. */
+export function handOver(target: SshTarget, about: string, answer: Answer): void {
+  try {
+    sweep();
+    const text = JSON.stringify(answer);
+    if (text.length > KEPT_MAX) return;
+    const file = fileOf(target, about);
+    const temporary = `${file}.${process.pid}`;
+    writeFileSync(temporary, text, { mode: 0o600 });
+    renameSync(temporary, file);
+  } catch {
+    // A full disk, a folder that is not safe: the update asks the host again.
+  }
+}
+
+/** What was handed over about `about`, and no more from now on; undefined when there is nothing, or nothing recent. */
+export function takeOver(target: SshTarget, about: string): Answer | undefined {
+  try {
+    sweep();
+    const file = fileOf(target, about);
+    const recent = Math.abs(ageMs(file)) < KEPT_MS;
+    const text = recent ? readFileSync(file, "utf8") : undefined;
+    rmSync(file, { force: true });
+    return text === undefined ? undefined : (JSON.parse(text) as Answer);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * What a preview saw serves the update that follows it: where the host still is so, which it says itself when the change
+ * is armed, nothing is asked twice; where it is not, the update starts from what is there.
+ */
+import { rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { lookKey, wayTo } from "../../provider/fleet";
+import { takeOver } from "../../provider/host";
+import { privateFolder } from "../../provider/host/controlFolder";
+import { hostSettings } from "../../provider/inputs";
+import { inputsOf } from "../../provider/lifecycle";
+import { below } from "../support/below";
+import { type LightHost, startLightHost } from "../support/lightHost";
+import { created, expectSound, logged, preview, removed, serverOn, testFolder, updated } from "./hostCase";
+
+const folder = testFolder();
+
+const hosts: LightHost[] = [];
+afterAll(() => Promise.all(hosts.map((host) => host.stop())));
+beforeEach(() => {
+  for (const file of kept()) rmSync(file);
+});
+
+async function newHost(): Promise<LightHost> {
+  const host = await startLightHost({
+    folder,
+    extraLines: ["LogLevel VERBOSE"],
+    files: ({ dir, head }) => ({
+      sshd_config: `Include ${dir}/sshd_config.d/*.conf\n${head}`,
+      "sshd_config.d/50-more.conf": "PasswordAuthentication no\n",
+    }),
+  });
+  hosts.push(host);
+  return host;
+}
+
+/** What is kept on this machine. */
+const kept = (): readonly string[] =>
+  below(privateFolder())
+    .filter((name) => name.startsWith("look-"))
+    .map((name) => path.join(privateFolder(), name));
+
+/** What came of `work`, and how many commands the host was given meanwhile. */
+async function counting<T>(host: LightHost, work: () => Promise<T>): Promise<{ asked: number; result: T }> {
+  const before = await logged(host, "Starting session");
+  const result = await work();
+  return { asked: (await logged(host, "Starting session")) - before, result };
+}
+
+const keepalive = async (host: LightHost): Promise<readonly (string | undefined)[]> => {
+  const said = await host.sshdT();
+  return [said.get("clientaliveinterval"), said.get("clientalivecountmax")];
+};
+
+test("a create after a preview is two commands, one of them the new login, and an update too", async () => {
+  const host = await newHost();
+  const news = serverOn(host);
+  expect(await counting(host, () => preview(news))).toMatchObject({ asked: 1 });
+  expect(kept()).toHaveLength(1);
+  for (const file of kept()) expect(statSync(file).mode & 0o777).toBe(0o600);
+  const first = await counting(host, () => created(news));
+  expect(first.asked).toBe(2);
+  expect(kept()).toEqual([]);
+  expect(await keepalive(host)).toEqual(["60", "3"]);
+
+  const other = serverOn(host, { server: { clientAliveInterval: 30, clientAliveCountMax: 4 } });
+  await preview(other);
+  const second = await counting(host, () => updated(first.result, other));
+  expect(second.asked).toBe(2);
+  expect(await keepalive(host)).toEqual(["30", "4"]);
+  expect(await preview(other)).toEqual([]);
+  expect(kept()).toEqual([]);
+  await removed(second.result);
+  expect(below(host.dir).filter((name) => name.includes("sshd_config.d/"))).toEqual(["sshd_config.d/50-more.conf"]);
+  await expectSound(host);
+});
+
+test.each<readonly [string, (host: LightHost) => unknown]>([
+  [
+    "a drop-in has come",
+    (host) => host.write("sshd_config.d/10-more.conf", "MaxAuthTries 5\n").then(() => host.reload()),
+  ],
+  [
+    "the main file is another",
+    async (host) => {
+      await host.write("sshd_config", `${await host.read("sshd_config")}MaxAuthTries 5\n`);
+      await host.reload();
+    },
+  ],
+  ["sshd has read its files again", (host) => host.reload()],
+  ["sshd was started again", (host) => host.stop().then(() => host.start())],
+  [
+    "another resource has changed the host",
+    (host) => created(serverOn(host, { server: { clientAliveInterval: 9, clientAliveCountMax: 9 } })),
+  ],
+  [
+    "the change was made by hand",
+    async (host) => {
+      await host.write("sshd_config.d/10-more.conf", "ClientAliveInterval 60\nClientAliveCountMax 3\n");
+      await host.reload();
+    },
+  ],
+])("the update starts from what is there where %s since the preview", async (_what, happen) => {
+  const host = await newHost();
+  const news = serverOn(host);
+  await preview(news);
+  await happen(host);
+  const before = await host.sshdT();
+  const hups = await logged(host, "Received SIGHUP");
+  expect((await counting(host, () => created(news))).asked).toBeGreaterThan(2);
+  const after = await host.sshdT();
+  expect([after.get("clientaliveinterval"), after.get("clientalivecountmax")]).toEqual(["60", "3"]);
+  expect(after.get("maxauthtries")).toBe(before.get("maxauthtries"));
+  expect((await logged(host, "Received SIGHUP")) - hups).toBe(before.get("clientaliveinterval") === "60" ? 0 : 1);
+  expect(await preview(news)).toEqual([]);
+  await expectSound(host);
+});
+
+test("what the preview refused is looked at again", async () => {
+  const host = await newHost();
+  const news = serverOn(host);
+  await host.write("sshd_config.d/60-later.conf", "MaxAuthTries 5\n");
+  expect(await preview(news)).toEqual(expect.arrayContaining([expect.stringContaining("a reload would put that in")]));
+  await host.reload();
+  await created(news);
+  expect(await keepalive(host)).toEqual(["60", "3"]);
+});
+
+test.each<readonly [string, (file: string) => void]>([
+  ["too old", (file) => utimesSync(file, Date.now() / 1000 - 301, Date.now() / 1000 - 301)],
+  ["of a time to come", (file) => utimesSync(file, Date.now() / 1000 + 400, Date.now() / 1000 + 400)],
+  ["cut short", (file) => writeFileSync(file, "[{")],
+  ["something else", (file) => writeFileSync(file, '[{"name":"target","value":"server"}]')],
+  ["gone", (file) => rmSync(file)],
+])("what was kept does not count when it is %s", async (_what, spoil) => {
+  const host = await newHost();
+  const news = serverOn(host);
+  await preview(news);
+  const files = kept();
+  expect(files).toHaveLength(1);
+  for (const file of files) spoil(file);
+  expect((await counting(host, () => created(news))).asked).toBe(3);
+  expect(kept()).toEqual([]);
+  expect(await keepalive(host)).toEqual(["60", "3"]);
+});
+
+test("nothing is kept of a user's file, of a host that is as wanted, nor for another wish or way", async () => {
+  const host = await newHost();
+  await preview(serverOn(host, { client: { serverAliveInterval: 60, configPath: `${host.dir}/ssh_config` } }));
+  expect(kept()).toEqual([]);
+  const news = serverOn(host);
+  await created(news);
+  await preview(news);
+  expect(kept()).toEqual([]);
+
+  const more = serverOn(host, { server: { clientAliveInterval: 30 } });
+  await preview(more);
+  const [settings] = hostSettings(inputsOf(news));
+  const [others] = hostSettings(inputsOf(more));
+  const target = settings === undefined ? undefined : wayTo(settings).target;
+  if (settings === undefined || others === undefined || target === undefined) throw new Error("no settings");
+  expect(takeOver(target, lookKey(settings))).toBeUndefined();
+  expect(takeOver({ ...target, become: { user: "root" } }, lookKey(others))).toBeUndefined();
+  expect(takeOver({ ...target, port: 1 }, lookKey(others))).toBeUndefined();
+  expect(takeOver(target, lookKey(others))?.map(({ name }) => name)).toContain("sshd.dump");
+  expect(takeOver(target, lookKey(others))).toBeUndefined();
+});

@@ -130,6 +130,7 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
     let timedOut = false;
     let settled = false;
     let killTimer: NodeJS.Timeout | undefined;
+    let drainTimer: NodeJS.Timeout | undefined;
     let exit: { code: number | null; signal: NodeJS.Signals | null } | undefined;
 
     const kill = (): void => {
@@ -159,6 +160,8 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
       settled = true;
       clearTimeout(timer);
       clearTimeout(killTimer);
+      // It would keep this process alive for nothing.
+      clearTimeout(drainTimer);
       running.delete(child);
       for (const stream of [stdin, stdout, stderr]) stream.destroy();
       resolve({
@@ -182,7 +185,10 @@ export function spawnBounded(request: SpawnRequest): Promise<SpawnResult> {
       if (child.pid === undefined) settle(error);
     });
     // A busy event loop runs timers before it reads what has long arrived: no timer alone may end the reading.
-    const settleAfter = (ms: number): void => void setTimeout(() => setImmediate(() => settle()), ms);
+    const settleAfter = (ms: number): void => {
+      clearTimeout(drainTimer);
+      if (!settled) drainTimer = setTimeout(() => setImmediate(() => settle()), ms);
+    };
     let stdoutEnded = false;
     stdout.on("end", () => {
       stdoutEnded = true;

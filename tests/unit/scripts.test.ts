@@ -89,7 +89,7 @@ describe.each(here.map((shell) => [shell.join(" "), shell] as const))("by %s", (
     writeFileSync(file, bytes, "latin1");
     expect(run(shell, definitions, 'sum_of "$1"; printf %s "$SUM"', file)).toBe(sumOf(bytes));
     expect(run(shell, definitions, 'sum_of "$1"; printf %s "$SUM"', `${file}.not`)).toBe("absent");
-    expect(run(shell, definitions, "now; a=$NOW; sleep 1; now; echo $((NOW - a))")).toMatch(/^(9\d|1\d\d|2\d\d)\n$/);
+    expect(run(shell, definitions, "now; a=$NOW; sleep 1; now; echo $((NOW - a))")).toMatch(/^(9\d|\d{3})\n$/);
   });
 
   test("a user name is never taken for something else", () => {

@@ -6,6 +6,11 @@ import path from "node:path";
 import { isKeepaliveError } from "../../../provider/errors";
 import { localConnector, type Script } from "../../../provider/host";
 
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = Date.now() + 60_000;
+  while (!condition() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
 const folder = mkdtempSync(path.join(tmpdir(), "local-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -153,13 +158,14 @@ describe("become", () => {
 describe("bounds", () => {
   test("a script that never ends is ended, with what it started", async () => {
     const mark = path.join(folder, "child");
-    const failure = await failureOf(localConnector("laptop").run(script(`sleep 300 & echo $! >${mark}; wait`, 500)));
+    const failure = await failureOf(localConnector("laptop").run(script(`sleep 300 & echo $! >${mark}; wait`, 3_000)));
     expect(failure).toMatchObject({ code: "timeout", step: "observe" });
     const pid = readFileSync(mark, "utf8").trim();
-    expect(
+    const gone = () =>
       spawnSync("sh", ["-c", `case $(cut -d' ' -f3 /proc/${pid}/stat 2>/dev/null) in ""|Z) exit 0 ;; esac; exit 1`])
-        .status,
-    ).toBe(0);
+        .status === 0;
+    await until(gone);
+    expect(gone()).toBe(true);
   });
 
   test("more than 9 MiB is refused", async () => {

@@ -7,7 +7,8 @@ module.exports = {
   roots: ["<rootDir>/tests"],
   testMatch: ["**/*.test.ts"],
   transform: { "^.+\\.ts$": ["ts-jest", { tsconfig: "tsconfig.json", diagnostics: false }] },
-  testTimeout: 300000,
+  // For what hangs: on a busy machine a test of several engine runs takes minutes.
+  testTimeout: 900000,
   // Most of the time goes to waiting for engines, daemons and key exchanges.
   maxWorkers: 2,
 };

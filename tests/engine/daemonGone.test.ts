@@ -23,6 +23,6 @@ test("a host whose daemon ended is unreachable although the shared connection li
   } finally {
     await way.connector.close();
     await host.stop();
-    folder.remove();
+    await folder.remove();
   }
-}, 120_000);
+});

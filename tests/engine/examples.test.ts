@@ -85,9 +85,6 @@ const EXAMPLES: Readonly<Record<string, Example>> = {
   },
 };
 
-// Several starts of the engine each, on whatever machine.
-jest.setTimeout(300_000);
-
 let folder: TempFolder;
 beforeAll(() => {
   folder = makeTempFolder();
@@ -171,7 +168,7 @@ async function registeredBy(project: Project, stack: string): Promise<readonly R
   const run = promisify(execFile)(process.execPath, ["mocks.js"], {
     cwd: project.dir,
     env: project.env,
-    timeout: 60_000,
+    timeout: 300_000,
   });
   run.child.stdin?.end(JSON.stringify(input));
   return (JSON.parse((await run).stdout) as readonly Registered[]).filter((r) => r.type !== "pulumi:pulumi:Stack");

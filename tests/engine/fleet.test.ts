@@ -18,8 +18,6 @@ import {
 } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
 
-jest.setTimeout(600_000);
-
 const folder = makeTempFolder();
 afterAll(() => folder.remove());
 

@@ -9,7 +9,7 @@ import ts from "typescript";
 import { type Failure, isKeepaliveError } from "../../provider/errors";
 import { failureOf, forgetLooks } from "../../provider/fleet";
 import { type Applied, type Bag, check, create, type Reporter, remove, update } from "../../provider/lifecycle";
-import { below } from "../support/below";
+import { below, bytesOf } from "../support/below";
 import type { LightHost } from "../support/lightHost";
 import { makeTempFolder, projectRoot, setupModule, type TempFolder } from "../support/tempFolder";
 
@@ -29,12 +29,12 @@ export function testFolder(): TempFolder {
   return folder;
 }
 
-/** Server settings for one light host, as a program gives them. */
+/** Server settings for one light host, as a program gives them; half of the time is for a login on a busy machine. */
 export function serverOn(host: LightHost, more: Bag = {}): Bag {
   return {
     hosts: { h: { ...host.connection } },
     server: { clientAliveInterval: 60, clientAliveCountMax: 3 },
-    confirmTimeout: 30,
+    confirmTimeout: 60,
     ...more,
   };
 }
@@ -98,14 +98,12 @@ export async function failure(work: Promise<unknown>): Promise<Failure> {
   );
 }
 
-/** The files OpenSSH reads for a light host, by path relative to its folder. */
+/** The files OpenSSH reads for a light host, by path relative to its folder; those that go meanwhile are left out. */
 export function configuration(host: LightHost): Readonly<Record<string, string>> {
   const files: Record<string, string> = { sshd_config: readFileSync(host.configPath, "latin1") };
-  const dropIns = path.join(host.dir, "sshd_config.d");
-  if (existsSync(dropIns)) {
-    for (const name of readdirSync(dropIns)) {
-      files[`sshd_config.d/${name}`] = readFileSync(path.join(dropIns, name), "latin1");
-    }
+  for (const name of below(path.join(host.dir, "sshd_config.d"))) {
+    const bytes = bytesOf(path.join(host.dir, "sshd_config.d", name));
+    if (bytes !== undefined) files[`sshd_config.d/${name}`] = bytes;
   }
   return files;
 }
@@ -139,7 +137,7 @@ export async function troubles(host: LightHost): Promise<readonly string[]> {
   );
   const readable = below(host.stateDir)
     .map((name) => path.join(host.stateDir, name))
-    .filter((file) => (statSync(file).mode & 0o077) !== 0);
+    .filter((file) => ((statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o077) !== 0);
   return [
     ...(login.stdout === "in\n" ? [] : [`no login: ${login.stderr}`]),
     ...stray.map((name) => `stray file ${name}`),
@@ -150,7 +148,7 @@ export async function troubles(host: LightHost): Promise<readonly string[]> {
 }
 
 /** Waits until `condition` holds, `seconds` at most. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string, seconds = 20): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, what: string, seconds = 60): Promise<void> {
   const deadline = performance.now() + seconds * 1000;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
@@ -159,7 +157,7 @@ export async function until(condition: () => boolean | Promise<boolean>, what: s
 }
 
 /** Waits until a host is at rest, then checks that nothing is wrong with it. */
-export async function expectSound(host: LightHost, seconds = 20): Promise<void> {
+export async function expectSound(host: LightHost, seconds = 60): Promise<void> {
   await until(() => processesOn(host.stateDir).length === 0, "the end of the supervisor", seconds);
   expect(await troubles(host)).toEqual([]);
 }

@@ -16,8 +16,6 @@ import {
 } from "../support/program";
 import { makeTempFolder } from "../support/tempFolder";
 
-jest.setTimeout(600_000);
-
 const NAMES = [
   "renamed",
   "aliased",

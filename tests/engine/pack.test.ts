@@ -7,8 +7,6 @@ import { type LightHost, startFleet } from "../support/lightHost";
 import { configOf, entries, type KeepaliveProject, keepaliveProject, pendingChanges, said } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
 
-jest.setTimeout(600_000);
-
 const folder = makeTempFolder();
 afterAll(() => folder.remove());
 

@@ -14,8 +14,6 @@ import {
 } from "../support/program";
 import { makeTempFolder } from "../support/tempFolder";
 
-jest.setTimeout(600_000);
-
 const OWN = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
 const CLOUD = "sshd_config.d/50-cloud-init.conf";
 

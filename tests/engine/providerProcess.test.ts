@@ -5,8 +5,6 @@ import { configOf, entries, isManaged } from "../support/program";
 import { type Bag, type ProviderProcess, type Reply, startProviderProcess } from "../support/providerProcess";
 import { makeTempFolder } from "../support/tempFolder";
 
-jest.setTimeout(300_000);
-
 const folder = makeTempFolder();
 let hosts: readonly LightHost[];
 let provider: ProviderProcess;

@@ -13,9 +13,6 @@ const { hostsOf, shardOf } = require(path.join(example, "shard.js")) as {
   hostsOf(inventory: object, shard: number, shards: number): object;
 };
 
-// Several starts of the engine each, on whatever machine.
-jest.setTimeout(900_000);
-
 describe("the parts of an inventory", () => {
   const inventory = Object.fromEntries(Array.from({ length: 2000 }, (_, i) => [`web-${i}.example`, {}]));
   const names = Object.keys(inventory);

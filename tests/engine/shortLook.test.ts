@@ -246,4 +246,4 @@ test("whatever happens to a host, it is never short where a whole one finds some
     }
   }
   expect([...kinds].sort()).toEqual(["short", "whole"]);
-}, 240_000);
+});

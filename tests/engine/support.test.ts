@@ -173,7 +173,7 @@ test("what is below a folder is told while folders come and go there", async () 
   other.kill();
   await ended;
   expect([...seen].sort()).toEqual(["a a/b a/b/c stays", "a a/b stays", "a stays", "stays"]);
-}, 60_000);
+});
 
 test("a test run that is killed leaves no folder and no process behind", async () => {
   const program = `

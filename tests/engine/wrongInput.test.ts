@@ -15,8 +15,6 @@ import {
 import { type ProviderProcess, startProviderProcess } from "../support/providerProcess";
 import { makeTempFolder } from "../support/tempFolder";
 
-jest.setTimeout(600_000);
-
 const folder = makeTempFolder();
 let project: KeepaliveProject;
 let provider: ProviderProcess;

@@ -7,8 +7,6 @@ import { configOf, entry } from "../support/program";
 import { makeTempFolder } from "../support/tempFolder";
 import { type Bag, type InProcess, inProcess, plain } from "./support/inProcess";
 
-jest.setTimeout(120_000);
-
 const OWN = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
 
 const folder = makeTempFolder();

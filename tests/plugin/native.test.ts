@@ -18,8 +18,6 @@ import { makeTempFolder } from "../support/tempFolder";
 import { inProcess, plain } from "./support/inProcess";
 import { inClear } from "./support/native";
 
-jest.setTimeout(120_000);
-
 const folder = makeTempFolder();
 let hosts: readonly LightHost[];
 let first: LightHost;

@@ -7,8 +7,6 @@ import { configOf, entry, said } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
 import { languagePath, nativeProject, yaml } from "./support/native";
 
-jest.setTimeout(300_000);
-
 const root = projectRoot();
 const folder = makeTempFolder();
 let host: LightHost;
@@ -17,7 +15,7 @@ beforeAll(async () => {
   // Compiles dist/ where it is out of date.
   await languagePath();
   host = await startLightHost({ folder });
-}, 900_000);
+});
 afterAll(() => folder.remove());
 
 const program = (): string =>

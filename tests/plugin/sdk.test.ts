@@ -10,8 +10,6 @@ import { makeTempFolder, projectRoot } from "../support/tempFolder";
 import { inClear, type NativeProject, nativeProject, visitsTo, yaml } from "./support/native";
 import { pythonBin } from "./support/python";
 
-jest.setTimeout(300_000);
-
 const OWN = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
 
 const root = projectRoot();
@@ -44,7 +42,7 @@ beforeAll(async () => {
       "sshd_config.d/50-site.conf": "X11Forwarding no\n",
     }),
   })) as unknown as { hosts: [LightHost] });
-}, 900_000);
+});
 afterAll(() => folder.remove());
 
 const snake = (name: string): string => name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);

@@ -18,8 +18,6 @@ import {
   yaml,
 } from "./support/native";
 
-jest.setTimeout(120_000);
-
 const OWN = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
 const TYPE = "sshkeepalive:index:SshKeepalive";
 
@@ -85,7 +83,7 @@ beforeAll(async () => {
   fresh = [a, b].map(configOf);
   project = await nativeProject(folder, { "Pulumi.yaml": plain() });
   expect(await project.setConfig("key", privateKey, { secret: true })).toMatchObject({ code: 0 });
-}, 900_000);
+});
 afterAll(() => folder.remove());
 
 /** Ids of the resources that a host takes for its owners. */

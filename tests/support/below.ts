@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 
 /**
@@ -18,12 +18,16 @@ export function below(folder: string): readonly string[] {
   return found.sort();
 }
 
-function entriesOf(folder: string) {
+/** A file's bytes (latin1); undefined where it is gone, or gives way to something else, in between. */
+export const bytesOf = (file: string): string | undefined => unlessGone(() => readFileSync(file, "latin1"));
+
+const entriesOf = (folder: string) => unlessGone(() => readdirSync(folder, { withFileTypes: true })) ?? [];
+
+function unlessGone<T>(look: () => T): T | undefined {
   try {
-    return readdirSync(folder, { withFileTypes: true });
+    return look();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT" || (error as NodeJS.ErrnoException).code === "ENOTDIR")
-      return [];
+    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
     throw error;
   }
 }

@@ -58,7 +58,7 @@ export interface PreviewDigest {
 
 /** One call of the CLI. */
 export interface CallOptions {
-  /** Default five minutes; then the whole process group is killed. */
+  /** Default ten minutes; then the whole process group is killed. */
   readonly timeoutMs?: number;
   /** Variables for this call alone; undefined removes one. */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -105,7 +105,7 @@ export interface StackState {
   };
 }
 
-const TIMEOUT_MS = 300_000;
+const TIMEOUT_MS = 600_000;
 
 /** Makes a project. Throws when there is no engine on this machine: `npm run setup` gets one. */
 export async function makeProject(options: ProjectOptions): Promise<Project> {

@@ -92,7 +92,8 @@ export interface LightHost {
   ssh(command: string, options?: { readonly input?: string; readonly timeoutMs?: number }): Promise<Ended>;
 }
 
-const READY_TIMEOUT_MS = 15_000;
+/** A busy machine takes its time; what is there sooner is not waited for. */
+const READY_TIMEOUT_MS = 60_000;
 const POLL_MS = 5;
 /** Below the ports that systems hand out to outgoing connections, so that a stopped host finds its own again. */
 const FIRST_PORT = 20_000;
@@ -226,7 +227,7 @@ export async function startLightHost(options: LightHostOptions): Promise<LightHo
       daemon.kill("SIGHUP");
       await listening(daemon, before);
     },
-    ssh: (command, { input = "", timeoutMs = 20_000 } = {}) => {
+    ssh: (command, { input = "", timeoutMs = READY_TIMEOUT_MS } = {}) => {
       const settings = ["BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR"];
       settings.push(`UserKnownHostsFile=${knownHosts}`, "GlobalKnownHostsFile=/dev/null", "IdentityAgent=none");
       const args = ["-F", "/dev/null", "-i", keyFile, "-p", String(port), ...settings.flatMap((o) => ["-o", o])];
@@ -437,7 +438,7 @@ async function until(condition: () => boolean, what: string): Promise<void> {
 function run(
   command: string,
   args: readonly string[],
-  { input = "", timeoutMs = 20_000 }: { readonly input?: string; readonly timeoutMs?: number } = {},
+  { input = "", timeoutMs = READY_TIMEOUT_MS }: { readonly input?: string; readonly timeoutMs?: number } = {},
 ): Promise<Ended> {
   return new Promise((resolve) => {
     const options = { timeout: timeoutMs, killSignal: "SIGKILL" as const, maxBuffer: 64 * 1024 * 1024 };

@@ -1,7 +1,7 @@
 /** A Pulumi program that declares SshKeepalive resources out of a data file, and what hosts look like to a test. */
-import { lstatSync, readFileSync, statSync } from "node:fs";
+import { lstatSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { below } from "./below";
+import { below, bytesOf } from "./below";
 import { makeProject, type Outcome, type PreviewDigest, type Project, type ProjectOptions } from "./engine";
 import type { LightHost } from "./lightHost";
 import type { TempFolder } from "./tempFolder";
@@ -84,7 +84,12 @@ export async function observedIn(project: Project): Promise<Record<string, Recor
 
 /** The configuration of a host: path → bytes (latin1), everything named `sshd_config` or below `sshd_config.d`. */
 export function configOf(host: LightHost): Record<string, string> {
-  return Object.fromEntries(configFiles(host).map((path) => [path, readFileSync(join(host.dir, path), "latin1")]));
+  return Object.fromEntries(
+    configFiles(host).flatMap((path) => {
+      const bytes = bytesOf(join(host.dir, path));
+      return bytes === undefined ? [] : [[path, bytes]];
+    }),
+  );
 }
 
 /** Changes when a configuration file is written or replaced, when one comes or goes, and when sshd reads them again. */
@@ -98,7 +103,9 @@ export function footprint(host: LightHost): string {
 
 function configFiles(host: LightHost): readonly string[] {
   return below(host.dir).filter(
-    (path) => /^sshd_config($|\.d\/)/.test(path) && lstatSync(join(host.dir, path)).isFile(),
+    (path) =>
+      /^sshd_config($|\.d\/)/.test(path) &&
+      lstatSync(join(host.dir, path), { throwIfNoEntry: false })?.isFile() === true,
   );
 }
 

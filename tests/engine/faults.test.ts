@@ -5,15 +5,17 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { stagedScript } from "../../provider/host";
-import { below } from "../support/below";
+import type { Bag } from "../../provider/lifecycle";
+import { below, bytesOf } from "../support/below";
 import { type LightHost, startLightHost } from "../support/lightHost";
 import { random, seedOfRun } from "../support/random";
 import {
+  type Controller,
   configuration,
   created,
   expectSound,
-  logged,
   preview,
   processesOn,
   removed,
@@ -25,29 +27,31 @@ import {
 } from "./hostCase";
 
 const folder = testFolder();
-jest.setTimeout(300_000);
-
 /** Seconds; the shortest that inputs take. */
 const CONFIRM = 10;
-/** How long after it a busy machine may take to be done with the revert. */
-const SLACK = 6;
+/** How long after it a busy machine may take to be done with the revert; less than another CONFIRM would be. */
+const SLACK = 9;
 
-const newHost = (extraLines: readonly string[] = []): Promise<LightHost> =>
+/** While `hold` is there, a login waits as long as a transaction is armed: nobody can confirm it. */
+const newHost = (): Promise<LightHost> =>
   startLightHost({
     folder,
-    extraLines: ["MaxStartups 100", ...extraLines],
+    extraLines: ["MaxStartups 100"],
     files: ({ dir, head }) => ({
-      sshd_config: `${head}Include ${dir}/sshd_config.d/*.conf\nTCPKeepAlive no\n`,
+      sshd_config: `${head}ForceCommand sh ${dir}/gate\nInclude ${dir}/sshd_config.d/*.conf\nTCPKeepAlive no\n`,
       "sshd_config.d/50-cloud-init.conf": "ClientAliveInterval 0\n",
+      gate: `while [ -e ${dir}/hold ] && for armed in ${dir}/state/*/lock/armed.*; do [ -e "$armed" ] && break; done
+        do sleep 0.05; done
+        exec sh -c "$SSH_ORIGINAL_COMMAND"\n`,
     }),
   });
 
 /** Two files at once: a drop-in that is created, and a line of the main file that is changed. */
 const wish = (host: LightHost) =>
-  serverOn(host, {
-    server: { clientAliveInterval: 60, tcpKeepAlive: true, placement: "auto" },
-    confirmTimeout: CONFIRM,
-  });
+  serverOn(host, { server: { clientAliveInterval: 60, tcpKeepAlive: true, placement: "auto" } });
+
+/** The same, given up soon: not for what must succeed, where half of the time is a busy machine's for a login. */
+const brief = (host: LightHost) => ({ ...wish(host), confirmTimeout: CONFIRM });
 
 interface Watch {
   /** What was wrong at any moment. */
@@ -69,12 +73,14 @@ function watch(host: LightHost, whole: readonly Readonly<Record<string, string>>
   })();
   const logins = (async () => {
     while (!over) {
-      // A reload closes the listener for milliseconds: a second attempt must do.
-      if ((await host.ssh("true")).code !== 0) {
-        await new Promise((resolve) => setTimeout(resolve, 300));
-        const again = await host.ssh("true");
-        if (again.code !== 0) wrong.add(`no login: ${again.stderr}`);
+      // A reload closes the listener for milliseconds, on a busy machine for longer, but not until the revert.
+      const begun = performance.now();
+      let login = await host.ssh("true");
+      for (let tries = 1; login.code !== 0 && (tries < 3 || performance.now() - begun < CONFIRM * 500); tries++) {
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        login = await host.ssh("true");
       }
+      if (login.code !== 0) wrong.add(`no login: ${login.stderr}`);
       await new Promise((resolve) => setTimeout(resolve, 150));
     }
   })();
@@ -96,47 +102,64 @@ async function newState(host: LightHost): Promise<Readonly<Record<string, string
 }
 
 const at = (host: LightHost, pattern: RegExp) => () => below(host.stateDir).some((name) => pattern.test(name));
+/** The supervisor has come as far as that word. */
 const status = (host: LightHost, word: string) => () => {
-  try {
-    const lines = readFileSync(path.join(stateFolder(host.stateDir), "lock/status"), "utf8")
-      .trimEnd()
-      .split("\n");
-    return lines.at(-1)?.startsWith(word) === true;
-  } catch {
-    return false;
-  }
+  const file = below(host.stateDir).find((name) => /^[^/]+\/lock\/status$/.test(name));
+  const said = file === undefined ? undefined : bytesOf(path.join(host.stateDir, file));
+  return said?.split("\n").some((line) => line.startsWith(word)) === true;
 };
 const locked = (host: LightHost) => at(host, /^[^/]+\/lock$/)();
 
-/** Waits for something that may come and go between two looks; gives up when the controller ends. */
-async function catchMoment(condition: () => boolean, ended: () => boolean): Promise<boolean> {
-  for (;;) {
-    for (let i = 0; i < 20; i++) if (condition()) return true;
-    if (ended()) return false;
+/** Waits for something that may come and go between two looks, or until the controller ends. */
+async function catchMoment(condition: () => boolean, ended: () => boolean): Promise<void> {
+  while (!ended()) {
+    for (let i = 0; i < 20; i++) if (condition()) return;
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
+/** Starts a controller that nobody lets confirm, and waits until the supervisor has come as far as that word. */
+async function heldAt(host: LightHost, word: string, news: Bag): Promise<Controller> {
+  writeFileSync(path.join(host.dir, "hold"), "");
+  const controller = startController(folder, news);
+  const output: string[] = [];
+  void controller.ended.then((end) => output.push(end.output));
+  await until(() => {
+    if (output.length > 0) throw new Error(`over, and never ${word}: ${output[0]}`);
+    return status(host, word)();
+  }, word);
+  return controller;
+}
+
+const letGo = (host: LightHost) => rmSync(path.join(host.dir, "hold"), { force: true });
+
+/** Process id of the supervisor of an armed transaction. */
+const supervisorOf = (host: LightHost) =>
+  Number(readFileSync(path.join(stateFolder(host.stateDir), "lock/supervisor"), "utf8").split(" ")[0]);
+
+/** Seconds since boot, as hosts count. */
+const uptime = () => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+/** When an armed transaction was armed. */
+const armedAt = (host: LightHost) =>
+  Number(/^armedat (\d+)/m.exec(readFileSync(path.join(stateFolder(host.stateDir), "lock/conf"), "utf8"))?.[1]) / 100;
+
 describe("a controller killed", () => {
-  const MOMENTS: readonly (readonly [string, (host: LightHost) => Promise<() => boolean>])[] = [
+  const MOMENTS: readonly (readonly [string, (host: LightHost) => () => boolean])[] = [
     [
       "during the look",
-      async (host) => {
-        const before = await logged(host, "Accepted publickey");
-        let seen = false;
-        void until(async () => {
-          seen = (await logged(host, "Accepted publickey")) > before;
-          return seen;
-        }, "a login");
-        return () => seen;
+      (host) => {
+        const accepted = () => bytesOf(path.join(host.dir, "sshd.log"))?.match(/^Accepted publickey/gm)?.length ?? 0;
+        // The watcher logs in as well.
+        const before = accepted() + 1;
+        return () => accepted() > before;
       },
     ],
-    ["while it judges", async (host) => at(host, /\/lock\/specs$/)],
-    ["right after it armed", async (host) => at(host, /\/lock\/armed\./)],
-    ["when the supervisor is ready", async (host) => status(host, "ready")],
-    ["when the files are installed", async (host) => status(host, "installed")],
-    ["when the daemon has read them", async (host) => status(host, "activated")],
-    ["while it confirms", async (host) => at(host, /\/lock\/confirmed\.|\/stamp/)],
+    ["while it judges", (host) => at(host, /\/lock\/specs$/)],
+    ["right after it armed", (host) => at(host, /\/lock\/armed\./)],
+    ["when the supervisor is ready", (host) => status(host, "ready")],
+    ["when the files are installed", (host) => status(host, "installed")],
+    ["when the daemon has read them", (host) => status(host, "activated")],
+    ["while it confirms", (host) => at(host, /\/lock\/confirmed\.|\/stamp/)],
   ];
 
   test.each(MOMENTS)("%s leaves a host that lets one in and is whole old or whole new", async (_name, moment) => {
@@ -145,8 +168,8 @@ describe("a controller killed", () => {
     const wanted = await newState(host);
     expect(configuration(host)).toEqual(old);
     const watching = watch(host, [old, wanted]);
-    const reached = await moment(host);
-    const controller = startController(folder, wish(host));
+    const reached = moment(host);
+    const controller = startController(folder, brief(host));
     let over = false;
     void controller.ended.then(() => {
       over = true;
@@ -155,8 +178,7 @@ describe("a controller killed", () => {
     controller.kill();
     const killed = performance.now();
     await controller.ended;
-    await until(() => !locked(host) || processesOn(host.stateDir).length === 0, "the end of it", CONFIRM + SLACK);
-    await until(() => processesOn(host.stateDir).length === 0, "the end of the supervisor", CONFIRM + SLACK);
+    await until(() => processesOn(host.stateDir).length === 0, "the end of the supervisor");
     expect((performance.now() - killed) / 1000).toBeLessThan(CONFIRM + SLACK);
     expect(await watching.end()).toEqual([]);
     const final = configuration(host);
@@ -178,7 +200,7 @@ describe("a controller killed", () => {
     const r = random(seed);
     const watching = watch(host, [old, wanted]);
     for (let round = 0; round < 6; round++) {
-      const controller = startController(folder, wish(host));
+      const controller = startController(folder, brief(host));
       await new Promise((resolve) => setTimeout(resolve, 300 + r() * 2500));
       controller.kill();
       await controller.ended;
@@ -196,6 +218,14 @@ describe("a controller killed", () => {
   });
 });
 
+function kill(pid: string): void {
+  try {
+    process.kill(Number(pid), "SIGKILL");
+  } catch {
+    // It has just ended by itself.
+  }
+}
+
 describe("a supervisor killed", () => {
   test.each([
     ["before it installs", "ready"],
@@ -204,14 +234,19 @@ describe("a supervisor killed", () => {
     const host = await newHost();
     const old = configuration(host);
     const wanted = await newState(host);
-    const controller = startController(folder, wish(host));
-    await catchMoment(status(host, word), () => controller.child.exitCode !== null);
+    const controller = await heldAt(host, word, brief(host));
     controller.kill();
-    const begun = performance.now();
-    for (const pid of processesOn(host.stateDir)) process.kill(Number(pid), "SIGKILL");
+    const begun = armedAt(host);
+    await until(() => {
+      const left = processesOn(host.stateDir);
+      left.forEach(kill);
+      return left.length === 0;
+    }, "the end of all processes");
     await controller.ended;
-    const before = configuration(host);
-    expect([old, wanted]).toContainEqual(before);
+    letGo(host);
+    for (const [name, text] of Object.entries(configuration(host))) {
+      if (!name.includes("/.")) expect([name, old[name], wanted[name]]).toContain(text);
+    }
     expect(locked(host)).toBe(true);
     // An armed lock is never broken before its time is over.
     const lines = await preview(wish(host));
@@ -219,20 +254,19 @@ describe("a supervisor killed", () => {
       /\[locked\] observe: another transaction, by .*process \d+\), is under way for \d+ s at most/,
     );
     const applied = await created(wish(host));
-    expect((performance.now() - begun) / 1000).toBeGreaterThan(CONFIRM);
+    expect(uptime() - begun).toBeGreaterThan(CONFIRM);
     expect(configuration(host)).toEqual(wanted);
     await expectSound(host);
     await removed(applied);
     expect(configuration(host)).toEqual(old);
   });
 
-  test("after someone confirmed does not matter", async () => {
+  test("while someone confirms does not matter", async () => {
     const host = await newHost();
     const wanted = await newState(host);
-    const controller = startController(folder, wish(host));
-    await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
-    const [pid] = readFileSync(path.join(stateFolder(host.stateDir), "lock/supervisor"), "utf8").split(" ");
-    process.kill(Number(pid), "SIGKILL");
+    const controller = await heldAt(host, "activated", wish(host));
+    process.kill(supervisorOf(host), "SIGKILL");
+    letGo(host);
     const { applied } = await controller.ended;
     expect(applied?.failures).toEqual([]);
     expect(configuration(host)).toEqual(wanted);
@@ -296,7 +330,6 @@ describe("a lock", () => {
     readFileSync(`/proc/${pid}/stat`, "utf8")
       .replace(/^.*\) /s, "")
       .split(" ")[19];
-  const uptime = () => Math.floor(Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 100);
 
   test.each([
     ["of another boot, nothing armed", (h: LightHost) => leave(h, "another-boot", 9e9, {})],
@@ -329,10 +362,10 @@ describe("a lock", () => {
     const host = await newHost();
     const applied = await created(wish(host));
     await removed(applied);
-    const begun = performance.now();
-    leave(host, bootId(), uptime() + 600, armed(host));
+    const end = uptime() + 6;
+    leave(host, bootId(), Math.floor(end * 100), armed(host));
     await created(wish(host));
-    expect((performance.now() - begun) / 1000).toBeGreaterThan(6);
+    expect(uptime()).toBeGreaterThan(end);
     expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
     await expectSound(host);
   });
@@ -362,22 +395,17 @@ describe("the decision", () => {
 
   test("between the timer and a login that confirms is the host's, and both sides learn it", async () => {
     // The controller is held up until the time is as good as over, a little earlier or later each time.
-    for (const early of [600, 250, 50, -100]) {
+    for (const early of [0.6, 0.25, 0.05, -0.1]) {
       const host = await newHost();
       const old = configuration(host);
-      const controller = startController(folder, wish(host));
-      const lock = () => path.join(stateFolder(host.stateDir), "lock");
-      if (!(await catchMoment(status(host, "ready"), () => controller.child.exitCode !== null)))
-        throw new Error("never ready");
-      const armedAt = Number(/armedat (\d+)/.exec(readFileSync(path.join(lock(), "conf"), "utf8"))?.[1]);
-      controller.child.kill("SIGCONT");
-      await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
+      const controller = await heldAt(host, "activated", brief(host));
       controller.child.kill("SIGSTOP");
-      const now = () => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) * 1000;
-      await new Promise((resolve) => setTimeout(resolve, Math.max(0, armedAt * 10 + CONFIRM * 1000 - early - now())));
+      const end = armedAt(host) + CONFIRM;
+      letGo(host);
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, (end - early - uptime()) * 1000)));
       controller.child.kill("SIGCONT");
       const { applied, output } = await controller.ended;
-      await expectSound(host, 30);
+      await expectSound(host);
       const confirmed = applied?.failures.length === 0;
       const dropIn = existsSync(path.join(host.dir, "sshd_config.d/00-pulumi-ssh-keepalive.conf"));
       expect([early, output, dropIn]).toEqual([early, output, confirmed]);
@@ -389,28 +417,31 @@ describe("the decision", () => {
 test("a transaction that is left without a controller is undone within its time, to the second", async () => {
   const host = await newHost();
   const old = configuration(host);
-  const controller = startController(folder, wish(host));
-  await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
+  const controller = await heldAt(host, "activated", brief(host));
+  const lag = monitorEventLoopDelay({ resolution: 5 });
+  lag.enable();
   controller.kill();
   await controller.ended;
-  const conf = readFileSync(path.join(stateFolder(host.stateDir), "lock/conf"), "utf8");
-  const armedAt = Number(/armedat (\d+)/.exec(conf)?.[1]) / 100;
-  await until(() => JSON.stringify(configuration(host)) === JSON.stringify(old), "the old files", CONFIRM + SLACK);
-  const took = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]) - armedAt;
-  expect(took).toBeGreaterThan(CONFIRM - 0.5);
-  expect(took).toBeLessThan(CONFIRM + 2);
+  const armed = armedAt(host);
+  await until(() => JSON.stringify(configuration(host)) === JSON.stringify(old), "the old files");
   await expectSound(host);
+  lag.disable();
+  // By the host's own clock: when it gave up, not how long a busy machine then took.
+  const log = readFileSync(path.join(stateFolder(host.stateDir), "last"), "utf8");
+  const took = Number(/^(\d+) failed confirm: nobody confirmed/m.exec(log)?.[1]) / 100 - armed;
+  expect(took).toBeGreaterThanOrEqual(CONFIRM);
+  // Of what comes late to this process a supervisor has its share.
+  expect(took).toBeLessThan(CONFIRM + 1 + (3 * lag.max) / 1e9);
 });
 
 test("a supervisor told to end puts the old state back first", async () => {
   const host = await newHost();
   const old = configuration(host);
-  const controller = startController(folder, serverOn(host, { confirmTimeout: 60 }));
-  await catchMoment(status(host, "activated"), () => controller.child.exitCode !== null);
+  const controller = await heldAt(host, "activated", wish(host));
   controller.kill();
-  const [pid] = readFileSync(path.join(stateFolder(host.stateDir), "lock/supervisor"), "utf8").split(" ");
-  process.kill(Number(pid), "SIGTERM");
+  process.kill(supervisorOf(host), "SIGTERM");
   await controller.ended;
   await expectSound(host);
+  letGo(host);
   expect(configuration(host)).toEqual(old);
 });

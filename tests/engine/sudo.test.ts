@@ -31,7 +31,7 @@ describe("sudo", () => {
   /** A host whose account `ska` has a way to root, all in a private view of /etc. */
   async function hostWithSudo(rule: string) {
     chmodSync(folder.path, 0o711);
-    const hash = execFileSync("openssl", ["passwd", "-6", PASSWORD], { encoding: "utf8" }).trim();
+    const hash = execFileSync("openssl", ["passwd", "-6", "-stdin"], { input: PASSWORD, encoding: "utf8" }).trim();
     const host = await startLightHost({
       folder,
       files: ({ dir, head }) => ({
@@ -58,7 +58,7 @@ describe("sudo", () => {
       hosts: { h: { ...host.connection, user: "ska" } },
       ...(become === undefined ? {} : { become }),
       server: { clientAliveInterval: 60 },
-      confirmTimeout: 30,
+      confirmTimeout: 60,
     });
     return { host, news, stop: () => ended(daemon) };
   }

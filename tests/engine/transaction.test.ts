@@ -20,7 +20,7 @@ import {
 } from "node:fs";
 import path from "node:path";
 import { create, read, remove } from "../../provider/lifecycle";
-import { below } from "../support/below";
+import { below, bytesOf } from "../support/below";
 import { type HostFiles, type HostSetting, type LightHost, startLightHost } from "../support/lightHost";
 import {
   configuration,
@@ -101,7 +101,8 @@ describe("one host", () => {
     expect(await logins(host)).toBeGreaterThanOrEqual(2);
     expect(await logins(host)).toBeLessThanOrEqual(4);
     expect(await logged(host, "Received SIGHUP")).toBe(1);
-    expect(seconds).toBeLessThan(20);
+    // Nothing waited for the end of its time.
+    expect(seconds).toBeLessThan(55);
     await expectSound(host);
     expect(await effective(host)).toBe("60 3 yes");
     expect(await otherwise(host)).toEqual(others);
@@ -326,12 +327,10 @@ describe("the daemon", () => {
   test("that does not read its files again is found out, and the files are put back", async () => {
     const host = await newHost();
     const before = configuration(host);
-    const message = await refusedCreate(
-      serverOn(host, { confirmTimeout: 60, server: { clientAliveInterval: 60, reload: ["true"] } }),
-    );
+    const message = await refusedCreate(serverOn(host, { server: { clientAliveInterval: 60, reload: ["true"] } }));
     expect(message).toMatch(/\[activate\] activate: the daemon did not read its files again.*old settings are back/);
     expect(configuration(host)).toEqual(before);
-    await expectSound(host, 60);
+    await expectSound(host);
     await created(serverOn(host));
   });
 });
@@ -419,15 +418,26 @@ describe("edits by others", () => {
     await expectSound(host);
   });
 
-  /** Stops the controller while it is armed, so that what `edit` does comes between judging and installing. */
-  async function meanwhile(host: LightHost, edit: () => Promise<void>): Promise<readonly string[]> {
+  /**
+   * Stops the controller while it is armed, so that what `edit` does comes between judging and installing; `late`: it
+   * came after, since on a busy machine this process may have been looked past.
+   */
+  async function meanwhile(
+    host: LightHost,
+    edit: () => Promise<void>,
+  ): Promise<{ readonly failures: readonly string[]; readonly late: boolean }> {
+    const before = configuration(host);
     const controller = startController(folder, serverOn(host));
-    const armed = () => below(host.stateDir).some((name) => /\/armed\./.test(name));
-    await until(armed, "armed");
+    const found = (name: RegExp) => below(host.stateDir).find((entry) => name.test(entry));
+    await until(() => found(/\/armed\./) !== undefined || controller.child.exitCode !== null, "armed");
     controller.child.kill("SIGSTOP");
+    const asBefore = JSON.stringify(configuration(host)) === JSON.stringify(before);
     await edit();
+    const status = found(/\/lock\/status$/);
+    const said = status === undefined ? undefined : bytesOf(path.join(host.stateDir, status));
     controller.child.kill("SIGCONT");
-    return (await controller.ended).applied?.failures ?? ["no answer"];
+    const failures = (await controller.ended).applied?.failures ?? ["no answer"];
+    return { failures, late: !asBefore || said === undefined || /^installed/m.test(said) };
   }
 
   test.each([
@@ -436,25 +446,29 @@ describe("edits by others", () => {
   ])("between judging and installing, in a drop-in that %s, do not reach the daemon", async (_what, text) => {
     const host = await newHost();
     const before = configuration(host);
-    const failures = await meanwhile(host, () => host.write("sshd_config.d/70-more.conf", text));
+    const { failures } = await meanwhile(host, () => host.write("sshd_config.d/70-more.conf", text));
     // Either the supervisor had not yet gone on and saw it, or it had, and then it did not matter.
     if (failures.length > 0) {
       expect(failures[0]).toMatch(/70-more\.conf|sshd_config\.d/);
       expect(configuration(host)).toEqual({ ...before, "sshd_config.d/70-more.conf": text });
       expect(await logged(host, "Received SIGHUP")).toBe(0);
     }
-    await expectSound(host, 40);
+    await expectSound(host);
   });
 
   test("of the very file, between judging and installing, stay", async () => {
-    const host = await newHost(({ head }) => ({ sshd_config: `${head}ClientAliveInterval 5\n` }));
-    const theirs = `# theirs\n${await host.read("sshd_config")}`;
-    const failures = await meanwhile(host, () => host.write("sshd_config", theirs));
-    expect(failures).toEqual([
-      expect.stringMatching(/\[install\] install: .*sshd_config changed after it was looked at/),
-    ]);
-    expect(await host.read("sshd_config")).toBe(theirs);
-    await expectSound(host, 40);
+    for (let attempt = 1; ; attempt++) {
+      const host = await newHost(({ head }) => ({ sshd_config: `${head}ClientAliveInterval 5\n` }));
+      const theirs = `# theirs\n${await host.read("sshd_config")}`;
+      const { failures, late } = await meanwhile(host, () => host.write("sshd_config", theirs));
+      if (late && attempt < 10) continue;
+      expect(failures).toEqual([
+        expect.stringMatching(/\[install\] install: .*sshd_config changed after it was looked at/),
+      ]);
+      expect(await host.read("sshd_config")).toBe(theirs);
+      await expectSound(host);
+      break;
+    }
   });
 
   test("after a transaction are left alone by its undoing, and reported", async () => {
@@ -651,7 +665,8 @@ describe("the judgement", () => {
 });
 
 describe("the new login", () => {
-  const hup = (host: LightHost, more: string) => ["sh", "-c", `kill -HUP "$(cat ${host.dir}/sshd.pid)"; ${more}`];
+  /** A reload, and what is to be so by the time the daemon has read its files. */
+  const hup = (host: LightHost, first: string) => ["sh", "-c", `${first}; kill -HUP "$(cat ${host.dir}/sshd.pid)"`];
 
   test("that sees other values reverts at once", async () => {
     const host = await newHost();
@@ -664,7 +679,7 @@ describe("the new login", () => {
     const begun = performance.now();
     const message = await refusedCreate(
       serverOn(host, {
-        confirmTimeout: 60,
+        confirmTimeout: 240,
         server: {
           clientAliveInterval: 60,
           sshdPath: `${host.dir}/lying-sshd`,
@@ -673,7 +688,7 @@ describe("the new login", () => {
       }),
     );
     expect(message).toMatch(/\[verify\] verify: OpenSSH does not have "clientaliveinterval 60".*old settings are back/);
-    expect(performance.now() - begun).toBeLessThan(30_000);
+    expect(performance.now() - begun).toBeLessThan(200_000);
     expect(configuration(host)).toEqual(before);
     await expectSound(host);
   });
@@ -683,13 +698,11 @@ describe("the new login", () => {
     const before = configuration(host);
     const keys = path.join(host.dir, "authorized_keys");
     const kept = readFileSync(keys);
-    const begun = performance.now();
     // The first time only: the second is the revert's, and what is given back below is to stay.
     const emptied = path.join(host.dir, "emptied");
     const reload = hup(host, `[ -e ${emptied} ] || { : > ${emptied}; : > ${keys}; }`);
-    const work = refusedCreate(serverOn(host, { confirmTimeout: 10, server: { clientAliveInterval: 60, reload } }));
-    await until(async () => (await logged(host, "Received SIGHUP")) === 2, "the revert", 30);
-    expect(performance.now() - begun).toBeLessThan(20_000);
+    const work = refusedCreate(serverOn(host, { confirmTimeout: 20, server: { clientAliveInterval: 60, reload } }));
+    await until(async () => (await logged(host, "Received SIGHUP")) === 2, "the revert");
     writeFileSync(keys, kept);
     const message = await work;
     expect(message).toMatch(/^h: \[auth\] verify: the new login did not work: /);
@@ -700,7 +713,7 @@ describe("the new login", () => {
   test("of a further user who cannot get in reverts at once", async () => {
     const host = await newHost();
     const before = configuration(host);
-    const message = await refusedCreate(serverOn(host, { confirmTimeout: 60, verifyAs: ["nobody"] }));
+    const message = await refusedCreate(serverOn(host, { verifyAs: ["nobody"] }));
     expect(message).toMatch(/verify: as nobody: .*old settings are back/);
     expect(configuration(host)).toEqual(before);
     await expectSound(host);
@@ -716,7 +729,6 @@ describe("this machine", () => {
       const news = {
         hosts: { h: { local: true, server: {} } },
         server: { clientAliveInterval: 60, configPath: host.configPath },
-        confirmTimeout: 10,
       };
       const applied = await created(news);
       expect(await logged(host, "Received SIGHUP")).toBe(1);
@@ -769,8 +781,9 @@ describe("a host of its own kind", () => {
     expect(message).toMatch(/\[(install|validate|not-writable)\] .*(full|space|write)/i);
     expect((await look()).stdout).toBe(was.stdout);
     expect(configuration(host)).toEqual(before);
+    const listened = await logged(host, "Server listening");
     expect((await host.ssh(`rm ${conf}/ballast; kill -HUP $(cat ${host.dir}/sshd.pid)`)).code).toBe(0);
-    await until(async () => (await host.ssh("true")).code === 0, "the reload");
+    await until(async () => (await logged(host, "Server listening")) > listened, "the reload");
     await created(serverOn(host));
     expect((await look()).stdout).toContain("ClientAliveInterval 60");
     await ended(daemon);

@@ -1,9 +1,9 @@
 /** A YAML program end to end under the real engine: the plugin's whole life, with every call of it read. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { below } from "../support/below";
+import { below, bytesOf } from "../support/below";
 import { type LightHost, startFleet } from "../support/lightHost";
 import { configOf, entry, footprint, isManaged, observedIn, said } from "../support/program";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
@@ -396,9 +396,13 @@ new SshKeepalive("fleet", ${yaml({ hosts: { a: entry(a) }, server: { clientAlive
 });
 
 test("Ctrl-C starts no further host, lets the running one end, and the next up does the rest", async () => {
+  // The first host is not done before the plugin was told: its reload waits for that, twenty seconds at most.
+  const told = join(a.dir, "told");
+  const wait = `tries=0; until [ -e ${told} ] || [ $tries -ge 200 ]; do tries=$((tries + 1)); sleep 0.1; done`;
+  const reload = ["sh", "-c", `${wait}; kill -HUP "$(cat ${a.dir}/sshd.pid)"`];
   const cancelled = await nativeProject(folder, {
     "Pulumi.yaml": `name: test\nruntime: yaml\nresources:\n  fleet:\n    type: ${TYPE}\n    properties: ${yaml({
-      hosts: { a: entry(a), b: entry(b) },
+      hosts: { a: entry(a, { server: { reload } }), b: entry(b) },
       server: { clientAliveInterval: 50 },
       rollout: { parallel: 1 },
     })}\n`,
@@ -420,7 +424,15 @@ test("Ctrl-C starts no further host, lets the running one end, and the next up d
       }
     });
   }
-  const [code] = (await once(up, "close")) as [number];
+  const closed = once(up, "close");
+  let over = false;
+  void closed.then(() => {
+    over = true;
+  });
+  while (!over && !(bytesOf(join(cancelled.dir, "grpc.json")) ?? "").includes("ResourceProvider/Cancel"))
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  writeFileSync(told, "");
+  const [code] = (await closed) as [number];
   expect({ code, text }).toMatchObject({
     text: expect.stringContaining("b: [stopped] connect: not tried, the run was cancelled"),
   });

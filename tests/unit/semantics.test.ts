@@ -264,6 +264,9 @@ async function measureSessions(count: number, pause: number): Promise<readonly [
 }
 
 describe("this machine's sshd and ssh", () => {
+  // Times are measured here to less than a second: where this process was held up meanwhile, once more.
+  jest.retryTimes(3);
+
   const VALUES = { server: { interval: 2, countMax: 1 }, client: { interval: 3, countMax: 1 } };
 
   test("probe and end a cut-off session when timing() says", async () => {

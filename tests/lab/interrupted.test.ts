@@ -11,6 +11,7 @@ import {
   at,
   atRest,
   type BadDay,
+  brief,
   daysOf,
   expectFailure,
   expectWhole,
@@ -18,12 +19,10 @@ import {
   type MOMENTS,
   OLD,
   ours,
-  program,
 } from "./support/badDay";
 import { type HostOptions, LAB_TIMEOUT, type Lab, type LabHost, startLab } from "./support/host";
+import { resource } from "./support/resource";
 import { defineStories } from "./support/stories";
-
-const MINUTES = 60_000;
 
 type Moment = keyof typeof MOMENTS;
 type Snapshot = ReturnType<LabHost["snapshot"]>;
@@ -48,7 +47,7 @@ let lab: Lab;
 async function controllerKilledAt(host: LabHost, moment: Moment, action: string): Promise<void> {
   let controller: Controller | undefined;
   const { ended } = await at(host, moment, action, () => {
-    controller = startController(lab.folder, program(host));
+    controller = startController(lab.folder, brief(host));
     return controller.ended;
   });
   controller?.kill();
@@ -105,7 +104,7 @@ const allKilled = async (host: LabHost, before: Snapshot) => {
 
 const powerCut = (moment: Moment) => async (host: LabHost, before: Snapshot) => {
   // The controller is cut off first: what happens next happens without it.
-  const { ended } = await at(host, moment, "ip link set eth0 down", () => ours(host).up());
+  const { ended } = await at(host, moment, "ip link set eth0 down", () => resource(brief(host)).up());
   await host.powerOff();
   await host.boot();
   await host.must("ip link set eth0 up");
@@ -123,7 +122,7 @@ const atRandom = async (host: LabHost, before: Snapshot) => {
   const r = random(seed);
   try {
     for (let round = 0; round < 4; round++) {
-      const controller = startController(lab.folder, program(host));
+      const controller = startController(lab.folder, brief(host));
       // Half of the time goes to the process's own start.
       await pause(1000 + r() * 3500);
       if (round % 2 === 0) {
@@ -197,7 +196,7 @@ describeLab("interrupted", () => {
   beforeAll(async () => {
     lab = await startLab();
   }, LAB_TIMEOUT);
-  afterAll(() => lab?.end(), MINUTES);
+  afterAll(() => lab?.end());
 
   defineStories(
     daysOf(HOSTS, DAYS, () => lab),

@@ -6,8 +6,6 @@ import { resource } from "./support/resource";
 import { until } from "./support/run";
 import { defineStories, type Story } from "./support/stories";
 
-const MINUTES = 60_000;
-
 /** Makes sshd socket-activated, as an administrator would. */
 const SOCKET = "systemctl disable ssh.service; systemctl enable ssh.socket";
 
@@ -104,9 +102,8 @@ interface Scene {
 }
 
 const program = (host: LabHost, more: Readonly<Record<string, unknown>> = {}) => ({
-  hosts: { h: { ...host.connection(), perDialTimeout: 5 } },
+  hosts: { h: host.connection() },
   server: { clientAliveInterval: 60 },
-  confirmTimeout: 12,
   ...more,
 });
 
@@ -141,8 +138,10 @@ async function changesAndPutsBack({ activation }: Manager, { host, before }: Sce
 
 async function revertsByItself({ activation }: Manager, { host, before }: Scene): Promise<void> {
   // From the moment on that the change is there nobody gets in: the confirming login cannot.
-  const { ended } = await at(host, "installed", "mv /root/.ssh /root/.ssh.away", () => resource(program(host)).up());
-  await until(async () => (await host.sh(CHANGED)).code !== 0, "the revert", 40_000);
+  const { ended } = await at(host, "installed", "mv /root/.ssh /root/.ssh.away", () =>
+    resource(program(host, { confirmTimeout: 12 })).up(),
+  );
+  await until(async () => (await host.sh(CHANGED)).code !== 0, "the revert");
   await host.must("mv /root/.ssh.away /root/.ssh");
   expect(await ended).toEqual([expect.stringMatching(/^h: \[auth\] verify: .*old settings/)]);
   expect(host.snapshot()).toEqual(before);
@@ -153,7 +152,8 @@ async function revertsByItself({ activation }: Manager, { host, before }: Scene)
 
 async function revertsAtBoot({ activation, guard }: Manager, { host, before }: Scene): Promise<void> {
   // The controller is cut off as soon as the change is there.
-  const fleet = resource(program(host, { confirmTimeout: 30 }));
+  const cutOff = { hosts: { h: { ...host.connection(), perDialTimeout: 5 } }, confirmTimeout: 30 };
+  const fleet = resource(program(host, cutOff));
   const { ended } = await at(host, "activated", "ip link set eth0 down", () => fleet.up());
   await host.must(`ls ${guard} && ${CHANGED}`);
   await host.powerOff();
@@ -166,6 +166,7 @@ async function revertsAtBoot({ activation, guard }: Manager, { host, before }: S
   expect((await host.ssh("true")).code).toBe(0);
   expect(await host.leftovers()).toEqual([]);
 
+  fleet.set(program(host));
   await fleet.upOrThrow();
   expect((await host.sshdT()).get("clientaliveinterval")).toBe("60");
   await fleet.destroy();
@@ -197,7 +198,7 @@ describeLab("each service manager", () => {
   beforeAll(async () => {
     lab = await startLab();
   }, LAB_TIMEOUT);
-  afterAll(() => lab?.end(), MINUTES);
+  afterAll(() => lab?.end());
 
   defineStories(
     MANAGERS.map((manager): Story<Scene> => {

@@ -6,8 +6,6 @@ import { ACCOUNTS, RELEASES } from "./support/images";
 import { resource } from "./support/resource";
 import { defineStories } from "./support/stories";
 
-const MINUTES = 60_000;
-
 const WAYS = [
   { way: "as root", user: "root", become: {} },
   { way: "by sudo without a password", user: "deploy", become: { become: {} } },
@@ -91,7 +89,7 @@ describeLab("each release", () => {
     const head = ["release", "OpenSSH", "systemd", "preview", "up", "preview again", "destroy"];
     printFigures("One host of each release: seconds", [head, ...figures.sort()]);
     await lab?.end();
-  }, MINUTES);
+  });
 
   const cloudInit = "PasswordAuthentication no\nClientAliveInterval 0\n";
   defineStories(

@@ -37,11 +37,11 @@ function installMissing(): void {
   if (!existsSync("/etc/debian_version") || !found("apt-get")) return;
   const packages = [...new Set(missing().map((tool) => TOOLS[tool] ?? tool))];
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  const options = { env, stdio: "ignore" as const, timeout: 300_000 };
-  // Two test processes at once wait for each other here.
-  spawnSync("apt-get", ["-q", "-o", "DPkg::Lock::Timeout=120", "update"], options);
-  const install = ["-q", "-y", "-o", "DPkg::Lock::Timeout=120", "--no-install-recommends", "install"];
-  spawnSync("apt-get", [...install, ...packages], options);
+  const options = { env, stdio: "ignore" as const, timeout: 900_000 };
+  // Two test processes at once wait for each other here: an update that finds another one under way fails.
+  const apt = ["/var/lib/apt/lists", "apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=120"];
+  spawnSync("flock", [...apt, "update"], options);
+  spawnSync("flock", [...apt, "--no-install-recommends", "install", ...packages], options);
 }
 
 /** Why there can be no lab here; undefined when there can. Never throws. */

@@ -57,7 +57,7 @@ export interface LabHost {
   idleSession(user?: string): IdleSession;
   /**
    * Runs `action` on the host the moment that `condition` succeeds there (both POSIX sh, polled every few
-   * milliseconds); resolves when it has. Rejects after a minute.
+   * milliseconds); resolves when it has. Rejects after two minutes.
    */
   when(condition: string, action: string): Promise<void>;
   /** Takes the host off the bridge (packets are lost, nobody is told), or puts it back. */
@@ -202,7 +202,7 @@ async function hold(
   child.once("close", () => {
     ended = true;
   });
-  await until(() => said.includes("ready\n") || ended, "namespaces", under.length === 0 ? 30_000 : LAB_TIMEOUT);
+  await until(() => said.includes("ready\n") || ended, "namespaces", under.length === 0 ? undefined : LAB_TIMEOUT);
   if (ended) throw new Error(`namespaces could not be made: ${said}`);
   child.unref();
   for (const stream of [child.stdin, child.stdout, child.stderr]) (stream as unknown as { unref?(): void }).unref?.();
@@ -393,13 +393,13 @@ async function startHost(place: Place): Promise<LabHost> {
     if (gone() || leaderPid === 0) throw await problem();
     if (!wait) return;
     try {
-      await until(() => gone() || listens(leaderPid, 22), `sshd of ${name}`, 60_000);
+      await until(() => gone() || listens(leaderPid, 22), `sshd of ${name}`);
     } catch {
       throw await problem();
     }
     if (gone()) throw await problem();
     // Not only listening: users other than root are turned away until the start is over.
-    await sh("if [ -d /run/systemd/system ]; then systemctl is-system-running --wait; fi", { timeoutMs: 60_000 });
+    await sh("if [ -d /run/systemd/system ]; then systemctl is-system-running --wait; fi");
     await until(async () => (await sh("[ ! -e /run/nologin ]")).code === 0, `logins on ${name}`);
   };
 
@@ -440,9 +440,9 @@ async function startHost(place: Place): Promise<LabHost> {
     idleSession: (user = "root") => echoSession("ssh", [...loginArgs(user, []), "cat"]),
     when: (condition, action) => {
       // It counts for itself: killing what entered the host would not end what runs inside.
-      const patience = "tries=0; wait_() { tries=$((tries + 1)); [ $tries -lt 2000 ] && sleep 0.02; }";
+      const patience = "tries=0; wait_() { tries=$((tries + 1)); [ $tries -lt 5000 ] && sleep 0.02; }";
       const script = `${patience}\nuntil ${condition}; do wait_ || exit 75; done\n${action}`;
-      const done = mustSh(script, { timeoutMs: 150_000 }).then(() => undefined);
+      const done = mustSh(script, { timeoutMs: 600_000 }).then(() => undefined);
       // Often awaited only after something else has failed.
       done.catch(() => {});
       return done;
@@ -472,7 +472,7 @@ async function startHost(place: Place): Promise<LabHost> {
       // A supervisor notices within a moment that someone else has brought its transaction to an end.
       let found = await now();
       for (
-        const deadline = performance.now() + 8000;
+        const deadline = performance.now() + 60_000;
         found.length > 0 && performance.now() < deadline;
         found = await now()
       ) {

@@ -10,7 +10,7 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Input and time limit of a program (milliseconds; default 30 s). */
+/** Input and time limit of a program (milliseconds; default two minutes). */
 export interface RunOptions {
   readonly input?: string;
   readonly timeoutMs?: number;
@@ -19,7 +19,7 @@ export interface RunOptions {
 
 /** Runs a program; a failing one is an answer, not an exception. */
 export function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<Ended> {
-  const { input = "", timeoutMs = 30_000, env } = options;
+  const { input = "", timeoutMs = 120_000, env } = options;
   return new Promise((resolve) => {
     const limits = { timeout: timeoutMs, killSignal: "SIGKILL" as const, maxBuffer: 64 * 1024 * 1024 };
     const child = execFile(file, [...args], { ...limits, ...(env && { env }) }, (error, stdout, stderr) => {
@@ -43,7 +43,7 @@ export async function must(file: string, args: readonly string[], options: RunOp
 export async function until(
   condition: () => boolean | Promise<boolean>,
   what: string | (() => string),
-  timeoutMs = 30_000,
+  timeoutMs = 120_000,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {

@@ -62,8 +62,10 @@ export async function transact(
   try {
     await arm(connector, plan, txid, options);
   } catch (error) {
-    // The connection broke while the host was at it: it may be armed, or not.
-    if (!isKeepaliveError(error) || !["timeout", "protocol"].includes(error.failure.code)) throw error;
+    if (!isKeepaliveError(error)) throw error;
+    const { code, step } = error.failure;
+    // The connection broke while the host was at it: it may be armed, or not. A login that failed has sent nothing.
+    if (step === "connect" || !["timeout", "protocol"].includes(code)) throw error;
     throw await withAftermath(connector, plan, txid, performance.now(), error.failure);
   }
   options.step?.("verify");

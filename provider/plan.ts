@@ -365,6 +365,8 @@ function editing(host: string, facts: TargetFacts, namespace: boolean, wish: Wis
       changes,
       seen: [
         ...seen,
+        // Where a new file comes nobody else's may have come.
+        ...changes.flatMap(({ path }) => (facts.files.has(path) ? [] : [[path, "absent -"] as const])),
         // The record too: who owns the host must not change between the look and the edit.
         [`${facts.stateFolder}/record`, facts.record === undefined ? "absent -" : sumOf(facts.record)] as const,
       ],

@@ -175,7 +175,8 @@ describe.each(here.map((shell) => [shell.join(" "), shell] as const))("by %s", (
     mkdirSync(lock);
     const ours = path.join(lock, "dropin.conf");
     const files = { "0.path": `${ours}\n`, "0.real": `${ours}\n`, "0.new": "new\n", "0.newsum": `${sumOf("new\n")}\n` };
-    for (const [name, text] of Object.entries({ ...files, seen: "", args: "", sshd: "#!/bin/sh\necho bad\nexit 1\n" }))
+    const seen = `absent - ${ours}\n`;
+    for (const [name, text] of Object.entries({ ...files, seen, args: "", sshd: "#!/bin/sh\necho bad\nexit 1\n" }))
       writeFileSync(path.join(lock, name), text, { mode: 0o700 });
     const why = (bytes: string, secondsAgo: string) => {
       writeFileSync(ours, bytes);

@@ -164,7 +164,6 @@ as_seen() {
   CHANGED=
   sums_=
   when_=$1
-  covered_=' '
   staged_=${2:-}
   set --
   while IFS= read -r seen_; do
@@ -172,7 +171,6 @@ as_seen() {
     path_=${path_#* }
     expected_=${seen_%" $path_"}
     if [ "$when_" = after ] && planned "$path_"; then
-      covered_="$covered_$PLANNED "
       expected_='absent -'
       if [ -f "$T/$PLANNED.new" ]; then
         line "$T/$PLANNED.newsum"
@@ -186,24 +184,6 @@ as_seen() {
       CHANGED="$CHANGED $path_"
     fi
   done <"$T/seen"
-  n_=0
-  while [ "$when_" = after ] && [ -f "$T/$n_.path" ]; do
-    # A file that was not there when OpenSSH's were looked at.
-    case $covered_ in
-      *" $n_ "*) ;;
-      *)
-        line "$T/$n_.real"
-        path_=$LINE
-        if [ -f "$T/$n_.new" ]; then
-          line "$T/$n_.newsum"
-          staged_=$staged_$LINE' '$path_$NL
-        elif [ -e "$path_" ] || [ -L "$path_" ]; then
-          CHANGED="$CHANGED $path_"
-        fi
-        ;;
-    esac
-    n_=$((n_ + 1))
-  done
   sums_=$sums_$staged_
   while [ -n "$staged_" ]; do
     path_=${staged_%%"$NL"*}

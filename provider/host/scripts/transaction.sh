@@ -27,9 +27,10 @@ lock() {
 }
 
 # stage: everything the supervisor needs, in T. Returns with the number of files in $FILES, and in $STAGED what is to be
-# seen of those whose bytes matter, for as_seen.
+# seen of those whose bytes matter, for as_seen; in $LINKED those that have got a second name, which a replacement would
+# part.
 stage() {
-  STAGED=
+  STAGED='' LINKED=
   get_file supervisor "$T/run.sh" || return 1
   : >"$T/args"
   each sshd.arg stage_arg
@@ -70,6 +71,9 @@ stage() {
     if [ -e "$real_" ]; then
       copy_of "$real_" "$T/$FILES.old" || return 1
       [ "$value" = absent ] || STAGED=$STAGED$value' '$T/$FILES.old$NL
+      # shellcheck disable=SC2046,SC2012 # columns of ls -n: mode, names
+      set -- $(ls -ldn "$real_")
+      [ "${2:-}" = 1 ] || LINKED="$LINKED $real_"
     fi
     if has "w$FILES.bytes"; then
       like_=$real_
@@ -301,10 +305,11 @@ main() {
   fi
   stage || refuse arm not-writable "the files cannot be staged in $T (disk full?)"
   # The daemon too, where there is /proc: what it knows of its files must not have changed either.
-  if [ -d /proc/self ] && get pid && pid_=$value && get identity && [ -n "$value" ]; then
+  if [ -r /proc/self/auxv ] && get pid && pid_=$value && get identity && [ -n "$value" ]; then
     STAGED=$STAGED$value' '/proc/$pid_/auxv$NL
   fi
-  if ! as_seen before "$STAGED"; then
+  if ! as_seen before "$STAGED" || [ -n "$LINKED" ]; then
+    CHANGED=$CHANGED$LINKED
     case $CHANGED in
       " $T/"*) refuse arm not-writable "the files did not arrive whole in $T (disk full?)" ;;
       *" /proc/"*) CHANGED=" sshd was started, or has read its files, again" ;;

@@ -1,7 +1,7 @@
 /**
  * The private folder of this user on the controller: control sockets that later processes reuse, and one sub-folder
  * per process for what must vanish with it. Nothing secret is ever written here, except the random key that names
- * sockets.
+ * sockets. What a preview hands over (handover.ts) holds sshd's files, which on their host root alone may be able to read.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { linkSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -110,10 +110,18 @@ function namingKey(folder: string): Buffer {
 export function controlPath(target: SshTarget, env: NodeJS.ProcessEnv = process.env): string {
   const folder = privateFolder(env);
   const { name: _name, become: _become, dialErrorLimit: _limit, perDialTimeout: _timeout, ...connection } = target;
-  const inputs = [connection, env.SSH_AUTH_SOCK ?? null, env.HOME ?? null];
-  const hash = createHmac("sha256", namingKey(folder)).update(stableJson(inputs)).digest("hex");
-  return path.join(folder, hash.slice(0, NAME_LENGTH));
+  return path.join(folder, keyedName(folder, [connection, ...surroundings(env)]));
 }
+
+/** What decides about a connection beside its inputs: the agent, and whose ssh configuration it is. */
+export const surroundings = (env: NodeJS.ProcessEnv): readonly (string | null)[] => [
+  env.SSH_AUTH_SOCK ?? null,
+  env.HOME ?? null,
+];
+
+/** A name in the private folder that stands for `inputs` and tells nothing of them, also not of secrets in them. */
+export const keyedName = (folder: string, inputs: unknown): string =>
+  createHmac("sha256", namingKey(folder)).update(stableJson(inputs)).digest("hex").slice(0, NAME_LENGTH);
 
 function stableJson(value: unknown): string {
   return JSON.stringify(value, (_key, part: unknown) =>

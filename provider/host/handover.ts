@@ -2,27 +2,23 @@
  * What a preview hands over to the update that follows it: an answer of a host, for some minutes, in the private folder,
  * so that the update need not ask for it again. What is made of it must be proven on the host before anything is done.
  */
-import { createHmac } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Answer } from "./connector";
-import { controlPath, privateFolder } from "./controlFolder";
+import { keyedName, privateFolder, surroundings } from "./controlFolder";
 import type { SshTarget } from "./target";
 
 /** How long an answer is kept, in milliseconds: for who reads a preview and says yes. */
 const KEPT_MS = 300_000;
 /** No answer longer than this is kept, in characters; a usual one has some ten thousand. */
 const KEPT_MAX = 262_144;
-const NAME = /^look-[0-9a-f]{20}$/;
+/** Those of a process that was killed while it wrote too. */
+const NAME = /^look-[0-9a-f]{20}(\.\d+)?$/;
 
-/** Named like the socket of its connection, and by what was asked over it and as whom: nothing else gets it. */
+/** Named like sockets, by where the answer came from, what was asked and as whom: nothing else gets it. */
 function fileOf(target: SshTarget, about: string): string {
-  const socket = controlPath(target);
-  const become = target.become?.user ?? "";
-  const hash = createHmac("sha256", path.basename(socket))
-    .update(JSON.stringify([target.name, become, about]))
-    .digest("hex");
-  return path.join(path.dirname(socket), `look-${hash.slice(0, 20)}`);
+  const folder = privateFolder();
+  return path.join(folder, `look-${keyedName(folder, [target, about, ...surroundings(process.env)])}`);
 }
 
 const ageMs = (file: string): number => Date.now() - (lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);

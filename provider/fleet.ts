@@ -315,15 +315,15 @@ interface Planned {
   readonly plans: readonly TargetPlan[];
 }
 
-async function planNow(way: Way, owner: string, fresh: boolean): Promise<Planned> {
-  const facts = await settledFacts(way, fresh);
-  return { facts, plans: plansOf(way.settings, facts, owner) };
-}
-
-/** A plan without a look, where all of it is a change. */
+/**
+ * A plan without a look, where all of it is a change and the host can tell that it still holds: of a daemon that is not
+ * known by process and identity, or reads the file under another name, it could not.
+ */
 function planOfPreview(way: Way, owner: string): Planned | undefined {
   const facts = factsOfPreview(way);
-  if (facts === undefined || facts.server?.lock !== undefined) return undefined;
+  const { config, daemon, lock } = facts?.server ?? {};
+  if (facts === undefined || lock !== undefined || daemon === undefined || daemon.config !== config) return undefined;
+  if (daemon.start === "" || daemon.identity === "") return undefined;
   const plans = plansOf(way.settings, facts, owner);
   return plans.length > 0 && plans.every(({ kind }) => kind === "edit") ? { facts, plans } : undefined;
 }
@@ -331,9 +331,17 @@ function planOfPreview(way: Way, owner: string): Planned | undefined {
 async function apply(way: Way, owner: string, known: boolean): Promise<HostResult> {
   const { settings } = way;
   const { name } = settings;
+  const ahead = planOfPreview(way, owner);
+  if (ahead !== undefined) {
+    try {
+      return await carryOut(way, ahead);
+    } catch (error) {
+      // Nothing has begun: whatever the host has against this plan, one from a new look may be without it.
+      if (failureOf(error, name).aftermath !== NOTHING_CHANGED) throw error;
+    }
+  }
   return withRetries(name, async (fresh) => {
-    const ahead = fresh ? undefined : planOfPreview(way, owner);
-    if (known && !fresh && ahead === undefined) {
+    if (known && !fresh) {
       const seen = await seenOf(way, "short");
       if (!("facts" in seen) && seen.unchanged.sides.every((side) => side.owner === owner)) {
         const { boot, sides } = seen.unchanged;
@@ -341,24 +349,28 @@ async function apply(way: Way, owner: string, known: boolean): Promise<HostResul
         return { name, outcome: "unchanged", asBefore: true, states: [], openssh: "", places, notes: [] };
       }
     }
-    const { facts, plans } = ahead ?? (await planNow(way, owner, fresh));
-    // Nothing is begun on a host where something is refused.
-    for (const plan of plans) if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
-    let backup: string | undefined;
-    for (const plan of plans) {
-      if (plan.kind === "edit") ({ backup } = await change(way, plan.transaction));
-      else if (plan.kind === "inSync" && plan.own !== undefined) await own(way, plan.own);
-    }
-    return {
-      name,
-      outcome: plans.some((plan) => plan.kind === "edit") ? "changed" : "unchanged",
-      states: plans.map((plan) => (plan.kind === "edit" ? plan.after : plan.state)),
-      openssh: opensshOf(facts),
-      places: plans.map((plan) => placeOf(facts.boot, facts[plan.state.side]?.stateFolder)),
-      notes: plans.flatMap((plan) => (plan.kind === "edit" ? [...plan.notes, ...plan.left] : [])),
-      ...(backup === undefined || backup === "" ? {} : { backup }),
-    };
+    const facts = await settledFacts(way, fresh);
+    return carryOut(way, { facts, plans: plansOf(settings, facts, owner) });
   });
+}
+
+async function carryOut(way: Way, { facts, plans }: Planned): Promise<HostResult> {
+  // Nothing is begun on a host where something is refused.
+  for (const plan of plans) if (plan.kind === "refused") throw new KeepaliveError(plan.failure);
+  let backup: string | undefined;
+  for (const plan of plans) {
+    if (plan.kind === "edit") ({ backup } = await change(way, plan.transaction));
+    else if (plan.kind === "inSync" && plan.own !== undefined) await own(way, plan.own);
+  }
+  return {
+    name: way.settings.name,
+    outcome: plans.some((plan) => plan.kind === "edit") ? "changed" : "unchanged",
+    states: plans.map((plan) => (plan.kind === "edit" ? plan.after : plan.state)),
+    openssh: opensshOf(facts),
+    places: plans.map((plan) => placeOf(facts.boot, facts[plan.state.side]?.stateFolder)),
+    notes: plans.flatMap((plan) => (plan.kind === "edit" ? [...plan.notes, ...plan.left] : [])),
+    ...(backup === undefined || backup === "" ? {} : { backup }),
+  };
 }
 
 async function remove(way: Way, owner: string): Promise<HostResult> {

@@ -2,16 +2,39 @@
  * What a preview saw serves the update that follows it: where the host still is so, which it says itself when the change
  * is armed, nothing is asked twice; where it is not, the update starts from what is there.
  */
-import { rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  linkSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { lookKey, wayTo } from "../../provider/fleet";
-import { takeOver } from "../../provider/host";
+import { type Answer, takeOver } from "../../provider/host";
 import { privateFolder } from "../../provider/host/controlFolder";
 import { hostSettings } from "../../provider/inputs";
 import { inputsOf } from "../../provider/lifecycle";
 import { below } from "../support/below";
 import { type LightHost, startLightHost } from "../support/lightHost";
-import { created, expectSound, logged, preview, removed, serverOn, testFolder, updated } from "./hostCase";
+import {
+  created,
+  ended,
+  expectSound,
+  logged,
+  logins,
+  preview,
+  refusedCreate,
+  removed,
+  restarted,
+  serverOn,
+  testFolder,
+  updated,
+} from "./hostCase";
 
 const folder = testFolder();
 
@@ -39,6 +62,12 @@ const kept = (): readonly string[] =>
   below(privateFolder())
     .filter((name) => name.startsWith("look-"))
     .map((name) => path.join(privateFolder(), name));
+
+/** The same answer, were there nothing under that name. */
+const without = (name: string) => (file: string) => {
+  const answer = JSON.parse(readFileSync(file, "utf8")) as Answer;
+  writeFileSync(file, JSON.stringify(answer.filter((record) => record.name !== name)));
+};
 
 /** What came of `work`, and how many commands the host was given meanwhile. */
 async function counting<T>(host: LightHost, work: () => Promise<T>): Promise<{ asked: number; result: T }> {
@@ -116,6 +145,75 @@ test.each<readonly [string, (host: LightHost) => unknown]>([
   await expectSound(host);
 });
 
+test("a plan that only a look can mend is made again: the folder of the new file is gone", async () => {
+  const host = await newHost();
+  rmSync(`${host.dir}/sshd_config.d/50-more.conf`);
+  await host.reload();
+  const news = serverOn(host);
+  expect(await preview(news)).toEqual(expect.arrayContaining([expect.stringMatching(/will .*sshd_config\.d\/00-/)]));
+  rmdirSync(`${host.dir}/sshd_config.d`);
+  await created(news);
+  expect(await keepalive(host)).toEqual(["60", "3"]);
+  expect(existsSync(`${host.dir}/sshd_config.d`)).toBe(false);
+  await expectSound(host);
+});
+
+test("a file that someone put where the new one was to come is left, and is not put in force", async () => {
+  const host = await newHost();
+  const news = serverOn(host);
+  await preview(news);
+  const path = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
+  await host.write(path, "MaxAuthTries 5\n");
+  const hups = await logged(host, "Received SIGHUP");
+  const said = await refusedCreate(news);
+  expect(said).toContain("a reload would put that in force too");
+  expect(said).toContain(path);
+  expect(await host.read(path)).toBe("MaxAuthTries 5\n");
+  expect(await logged(host, "Received SIGHUP")).toBe(hups);
+  await expectSound(host);
+});
+
+test("a file that has got a second name since the preview keeps both", async () => {
+  const host = await newHost();
+  const before = await host.read("sshd_config");
+  const news = serverOn(host, { server: { clientAliveInterval: 60, placement: "main" } });
+  expect(await preview(news)).toEqual(expect.arrayContaining([expect.stringContaining("sshd_config:")]));
+  linkSync(host.configPath, `${host.dir}/other-name`);
+  expect(await refusedCreate(news)).toContain("has 2 names");
+  expect(statSync(host.configPath).nlink).toBe(2);
+  expect(await host.read("sshd_config")).toBe(before);
+  await expectSound(host);
+});
+
+test("a daemon whose own name for the file has come to mean another is not told to read that", async () => {
+  const host = await newHost();
+  symlinkSync("sshd_config", `${host.dir}/alias`);
+  const daemon = await restarted(host, { config: `${host.dir}/alias` });
+  const news = serverOn(host, { server: { clientAliveInterval: 60, configPath: host.configPath } });
+  await preview(news);
+  await host.write("another", `${await host.read("sshd_config")}MaxAuthTries 5\n`);
+  rmSync(`${host.dir}/alias`);
+  symlinkSync("another", `${host.dir}/alias`);
+  const hups = await logged(host, "Received SIGHUP");
+  expect(await refusedCreate(news)).toMatch(/reads .*alias, not .*sshd_config/);
+  expect(await logged(host, "Received SIGHUP")).toBe(hups);
+  await ended(daemon);
+});
+
+test("a host that cannot be logged in to after the preview says so at once, and that nothing was begun", async () => {
+  const host = await newHost();
+  const news = serverOn(host);
+  await preview(news);
+  await host.stop();
+  await host.write("sshd_config.d/50-more.conf", "ForceCommand exit 7\n");
+  await host.start();
+  const before = await logins(host);
+  const said = await refusedCreate(news);
+  expect(said).toContain("the login ended with status 7 before our shell was ready");
+  expect(said).not.toContain("puts the old settings back");
+  expect((await logins(host)) - before).toBe(1);
+});
+
 test("what the preview refused is looked at again", async () => {
   const host = await newHost();
   const news = serverOn(host);
@@ -132,6 +230,9 @@ test.each<readonly [string, (file: string) => void]>([
   ["cut short", (file) => writeFileSync(file, "[{")],
   ["something else", (file) => writeFileSync(file, '[{"name":"target","value":"server"}]')],
   ["gone", (file) => rmSync(file)],
+  ["of a daemon whose identity could not be read", without("daemon.identity")],
+  ["of a host without /proc", without("daemon.start")],
+  ["of a host where each connection starts its own sshd", without("daemon.pid")],
 ])("what was kept does not count when it is %s", async (_what, spoil) => {
   const host = await newHost();
   const news = serverOn(host);

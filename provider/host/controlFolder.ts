@@ -1,7 +1,7 @@
 /**
  * The private folder of this user on the controller: control sockets that later processes reuse, and one sub-folder
  * per process for what must vanish with it. Nothing secret is ever written here, except the random key that names
- * sockets. What a preview hands over (handover.ts) holds sshd's files, which on their host root alone may be able to read.
+ * sockets. What a preview hands over (handover.ts) holds sshd's files, which on their host may be for root alone.
  */
 import { createHmac, randomBytes } from "node:crypto";
 import { linkSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -94,7 +94,8 @@ export async function at<T>(
     }
   })();
   const missed = work.then(async (result) => {
-    await pause(5000);
+    // Not to keep this process alive once all is over.
+    await pause(5000, undefined, { ref: false });
     if (!reached) throw new Error(`over, and never ${moment}: ${JSON.stringify(result)}`);
     await acted;
   });

@@ -77,7 +77,10 @@ async function wholeLife(host: LabHost, { user, become }: (typeof WAYS)[number])
   await host.must(`rm ${drifted} && systemctl reload ssh`);
   expect(host.snapshot()).toEqual(before);
   expect(await host.leftovers()).toEqual([]);
-  expect((await host.ssh("true", { user })).code).toBe(0);
+  const login = await host.ssh("true", { user });
+  const log = login.code === 0 ? "" : (await host.sh("systemctl status ssh; journalctl -o short-precise -n 60")).stdout;
+  expect(`${login.stderr}${log}`).toBe("");
+  expect(login.code).toBe(0);
 }
 
 describeLab("each release", () => {

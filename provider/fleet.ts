@@ -153,7 +153,7 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
     const seen = await known.seen;
     if (short || "facts" in seen) return seen;
   }
-  const keep = depth !== "preview" ? undefined : (answer: Answer) => keepFor(way, answer);
+  const keep = depth !== "preview" ? undefined : (answer: Answer) => keepFor(way, key, answer);
   const seen = observe(way.connector, lookFor(way.settings), short, keep);
   const remembered: { at: number; seen: Promise<Seen>; failed?: true } = { at: performance.now(), seen };
   looks.set(key, remembered);
@@ -171,14 +171,15 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
 }
 
 /** A user's file is his own: only what was seen of sshd's is kept beyond this process. */
-function keepFor({ settings, target }: Way, answer: Answer): void {
-  if (target !== undefined && settings.client === undefined) handOver(target, lookKey(settings), answer);
+function keepFor({ settings, target }: Way, key: string, answer: Answer): void {
+  if (target !== undefined && settings.client === undefined) handOver(target, key, answer);
 }
 
 /** What a preview saw of the host a moment ago. Holds for a change, which the host lets begin only if it still is so. */
 function factsOfPreview({ settings, target }: Way): HostFacts | undefined {
-  if (target === undefined || settings.client !== undefined || looks.has(lookKey(settings))) return undefined;
-  const answer = takeOver(target, lookKey(settings));
+  if (target === undefined || settings.client !== undefined) return undefined;
+  const key = lookKey(settings);
+  const answer = looks.has(key) ? undefined : takeOver(target, key);
   try {
     return answer === undefined ? undefined : readFacts(settings.name, answer);
   } catch {

@@ -163,7 +163,8 @@ export function processFolder(): string {
 /** A sub-folder whose process is gone is kept this long: it may be another container's, whose processes we cannot see. */
 const LEFTOVER_MS = 86_400_000;
 
-function ageMs(file: string): number {
+/** Milliseconds since `file` was last written; 0 where there is none. */
+export function ageMs(file: string): number {
   try {
     return Date.now() - lstatSync(file).mtimeMs;
   } catch {

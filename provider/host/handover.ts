@@ -2,10 +2,10 @@
  * What a preview hands over to the update that follows it: an answer of a host, for some minutes, in the private folder,
  * so that the update need not ask for it again. What is made of it must be proven on the host before anything is done.
  */
-import { lstatSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Answer } from "./connector";
-import { keyedName, privateFolder, surroundings } from "./controlFolder";
+import { ageMs, keyedName, privateFolder, surroundings } from "./controlFolder";
 import type { SshTarget } from "./target";
 
 /** How long an answer is kept, in milliseconds: for who reads a preview and says yes. */
@@ -21,7 +21,8 @@ function fileOf(target: SshTarget, about: string): string {
   return path.join(folder, `look-${keyedName(folder, [target, about, ...surroundings(process.env)])}`);
 }
 
-const ageMs = (file: string): number => Date.now() - (lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+/** A time that is yet to come is as wrong as one long past. */
+const isRecent = (file: string): boolean => Math.abs(ageMs(file)) < KEPT_MS;
 
 let swept = false;
 
@@ -32,7 +33,7 @@ function sweep(): void {
   const folder = privateFolder();
   for (const name of readdirSync(folder)) {
     const file = path.join(folder, name);
-    if (NAME.test(name) && !(Math.abs(ageMs(file)) < KEPT_MS)) rmSync(file, { force: true });
+    if (NAME.test(name) && !isRecent(file)) rmSync(file, { force: true });
   }
 }
 
@@ -56,8 +57,7 @@ export function takeOver(target: SshTarget, about: string): Answer | undefined {
   try {
     sweep();
     const file = fileOf(target, about);
-    const recent = Math.abs(ageMs(file)) < KEPT_MS;
-    const text = recent ? readFileSync(file, "utf8") : undefined;
+    const text = isRecent(file) ? readFileSync(file, "utf8") : undefined;
     rmSync(file, { force: true });
     return text === undefined ? undefined : (JSON.parse(text) as Answer);
   } catch {

@@ -20,11 +20,13 @@ import { privateFolder } from "../../provider/host/controlFolder";
 import { hostSettings } from "../../provider/inputs";
 import { inputsOf } from "../../provider/lifecycle";
 import { below } from "../support/below";
-import { type LightHost, startLightHost } from "../support/lightHost";
+import type { LightHost } from "../support/lightHost";
 import {
+  commands,
   created,
   ended,
   expectSound,
+  hostThatCounts,
   logged,
   logins,
   preview,
@@ -45,14 +47,7 @@ beforeEach(() => {
 });
 
 async function newHost(): Promise<LightHost> {
-  const host = await startLightHost({
-    folder,
-    extraLines: ["LogLevel VERBOSE"],
-    files: ({ dir, head }) => ({
-      sshd_config: `Include ${dir}/sshd_config.d/*.conf\n${head}`,
-      "sshd_config.d/50-more.conf": "PasswordAuthentication no\n",
-    }),
-  });
+  const host = await hostThatCounts(folder);
   hosts.push(host);
   return host;
 }
@@ -77,9 +72,9 @@ async function counting<T>(
   host: LightHost,
   work: () => Promise<T>,
 ): Promise<{ asked: number; shared: number; result: T }> {
-  const before = [await logged(host, "Starting session"), await logins(host)] as const;
+  const before = [await commands(host), await logins(host)] as const;
   const result = await work();
-  const asked = (await logged(host, "Starting session")) - before[0];
+  const asked = (await commands(host)) - before[0];
   return { asked, shared: asked - ((await logins(host)) - before[1]), result };
 }
 

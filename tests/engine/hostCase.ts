@@ -10,8 +10,11 @@ import { type Failure, isKeepaliveError } from "../../provider/errors";
 import { failureOf, forgetLooks } from "../../provider/fleet";
 import { type Applied, type Bag, check, create, type Reporter, remove, update } from "../../provider/lifecycle";
 import { below, bytesOf } from "../support/below";
-import type { LightHost } from "../support/lightHost";
+import { type LightHost, startLightHost } from "../support/lightHost";
 import { makeTempFolder, projectRoot, setupModule, type TempFolder } from "../support/tempFolder";
+import { until } from "../support/until";
+
+export { until };
 
 /** Takes what the life-cycle says. */
 export function listener(): Reporter & { readonly lines: string[] } {
@@ -28,6 +31,21 @@ export function testFolder(): TempFolder {
   afterAll(() => folder.remove());
   return folder;
 }
+
+/** A host that notes each command in its log, with a drop-in folder in which something stands. */
+export function hostThatCounts(folder: TempFolder): Promise<LightHost> {
+  return startLightHost({
+    folder,
+    extraLines: ["LogLevel VERBOSE"],
+    files: ({ dir, head }) => ({
+      sshd_config: `Include ${dir}/sshd_config.d/*.conf\n${head}`,
+      "sshd_config.d/50-more.conf": "PasswordAuthentication no\n",
+    }),
+  });
+}
+
+/** Commands that a {@link hostThatCounts} was given so far. */
+export const commands = (host: LightHost): Promise<number> => logged(host, "Starting session");
 
 /** Server settings for one light host, as a program gives them; half of the time is for a login on a busy machine. */
 export function serverOn(host: LightHost, more: Bag = {}): Bag {
@@ -145,15 +163,6 @@ export async function troubles(host: LightHost): Promise<readonly string[]> {
     ...readable.map((name) => `others may read ${name}`),
     ...processesOn(host.stateDir).map((pid) => `process ${pid} is left`),
   ];
-}
-
-/** Waits until `condition` holds, `seconds` at most. */
-export async function until(condition: () => boolean | Promise<boolean>, what: string, seconds = 60): Promise<void> {
-  const deadline = performance.now() + seconds * 1000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 /** Waits until a host is at rest, then checks that nothing is wrong with it. */

@@ -13,10 +13,11 @@ import { observe } from "../../provider/observe";
 import { type LightHost, startLightHost } from "../support/lightHost";
 import { pick, random, seedOfRun } from "../support/random";
 import {
+  commands,
   created,
   ended,
   expectSound,
-  logged,
+  hostThatCounts,
   preview,
   restarted,
   serverOn,
@@ -32,14 +33,7 @@ afterAll(() => Promise.all(hosts.map((host) => host.stop())));
 
 /** A host on which the settings were applied, in a drop-in of our own. */
 async function appliedHost(): Promise<{ host: LightHost; news: Bag; applied: Applied }> {
-  const host = await startLightHost({
-    folder,
-    extraLines: ["LogLevel VERBOSE"],
-    files: ({ dir, head }) => ({
-      sshd_config: `Include ${dir}/sshd_config.d/*.conf\n${head}`,
-      "sshd_config.d/50-more.conf": "PasswordAuthentication no\n",
-    }),
-  });
+  const host = await hostThatCounts(folder);
   hosts.push(host);
   const news = serverOn(host);
   return { host, news, applied: await created(news) };
@@ -49,11 +43,11 @@ async function appliedHost(): Promise<{ host: LightHost; news: Bag; applied: App
 async function looked(host: LightHost, news: Bag): Promise<string> {
   const [settings] = hostSettings(inputsOf(news));
   if (settings === undefined) throw new Error("no settings");
-  const before = await logged(host, "Starting session");
+  const before = await commands(host);
   const { connector } = wayTo(settings);
   const seen = await observe(connector, lookFor(settings), true);
   await connector.close();
-  return `${"facts" in seen ? "whole" : "short"}, ${(await logged(host, "Starting session")) - before} command(s)`;
+  return `${"facts" in seen ? "whole" : "short"}, ${(await commands(host)) - before} command(s)`;
 }
 
 const SHORT = "short, 1 command(s)";
@@ -162,10 +156,10 @@ test("an up in which another host changes leaves what was observed of this one, 
   const first = await appliedHost();
   const second = await startLightHost({ folder });
   hosts.push(second);
-  const before = await logged(first.host, "Starting session");
+  const before = await commands(first.host);
   const news = { ...first.news, hosts: { ...(first.news.hosts as Bag), other: { ...second.connection } } };
   const applied = await updated(first.applied, news);
-  expect((await logged(first.host, "Starting session")) - before).toBe(1);
+  expect((await commands(first.host)) - before).toBe(1);
   const observed = applied.outputs.observed as Record<string, unknown>;
   expect(observed.h).toEqual((first.applied.outputs.observed as Record<string, unknown>).h);
   expect(observed.other).toMatchObject({ status: "inSync" });

@@ -18,6 +18,7 @@ import { controlPath } from "../../provider/host/controlFolder";
 import { below } from "../support/below";
 import { type LightHost, startLightHost } from "../support/lightHost";
 import { makeTempFolder, projectRoot, setupModule } from "../support/tempFolder";
+import { until } from "../support/until";
 
 /** Of this run alone: all processes of this machine are searched for them, another run's too. */
 const PASS_PHRASE = `a pass phrase ${randomBytes(6).toString("hex")}`;
@@ -76,14 +77,6 @@ async function failureOf(work: Promise<unknown>) {
   );
   if (!isKeepaliveError(error)) throw error;
   return error.failure;
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 function masterPid(of: SshTarget): number {

@@ -5,11 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { isKeepaliveError } from "../../../provider/errors";
 import { localConnector, type Script } from "../../../provider/host";
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (!condition() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
-}
+import { until } from "../../support/until";
 
 const folder = mkdtempSync(path.join(tmpdir(), "local-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -164,7 +160,7 @@ describe("bounds", () => {
     const gone = () =>
       spawnSync("sh", ["-c", `case $(cut -d' ' -f3 /proc/${pid}/stat 2>/dev/null) in ""|Z) exit 0 ;; esac; exit 1`])
         .status === 0;
-    await until(gone);
+    await until(gone, "the end of what it started");
     expect(gone()).toBe(true);
   });
 

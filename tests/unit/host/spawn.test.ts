@@ -1,6 +1,7 @@
 /** Bounds of a process: time, output, the whole group, and stdin that nobody reads. */
 import { spawnSync } from "node:child_process";
 import { spawnBounded, spawnCompanion } from "../../../provider/host/spawn";
+import { until } from "../../support/until";
 
 const sh = (script: string, more: Partial<Parameters<typeof spawnBounded>[0]> = {}) =>
   spawnBounded({ file: "sh", args: ["-c", script], timeoutMs: 20_000, ...more });
@@ -8,11 +9,6 @@ const sh = (script: string, more: Partial<Parameters<typeof spawnBounded>[0]> = 
 const gone = (pid: string): boolean =>
   spawnSync("sh", ["-c", 'case $(ps -o stat= -p "$1") in ""|Z*) exit 0 ;; esac; exit 1', "sh", pid.trim()]).status ===
   0;
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = Date.now() + 60_000;
-  while (!condition() && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
-}
 
 test("brings back status, bytes and stderr", async () => {
   const result = await sh("cat; echo '\\0377' | tr -d '\\n' >/dev/null; echo oops >&2; exit 3", { input: "a\u0000b" });
@@ -31,7 +27,7 @@ test("does not mind a process that reads nothing of a long input", async () => {
 test("ends the whole group in time, also one that ignores SIGTERM", async () => {
   const result = await sh("trap '' TERM; sleep 300 & echo $!; wait; sleep 300", { timeoutMs: 3_000 });
   expect(result).toMatchObject({ timedOut: true, signal: "SIGKILL" });
-  await until(() => gone(result.stdout.toString()));
+  await until(() => gone(result.stdout.toString()), "the end of the group");
   expect(gone(result.stdout.toString())).toBe(true);
 });
 
@@ -94,7 +90,7 @@ describe("a companion", () => {
     expect(companion?.line).toBe(String(companion?.pid));
     expect(gone(String(companion?.pid))).toBe(false);
     companion?.end();
-    await until(() => gone(String(companion?.pid)));
+    await until(() => gone(String(companion?.pid)), "its end");
     expect(gone(String(companion?.pid))).toBe(true);
   });
 

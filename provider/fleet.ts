@@ -5,7 +5,17 @@ import { setTimeout as pause } from "node:timers/promises";
 import pLimit from "p-limit";
 import { probeHosts } from "./config";
 import { type Failure, isKeepaliveError, KeepaliveError, printable, type Step } from "./errors";
-import { type Answer, type Connector, handOver, localConnector, type SshTarget, sshConnector, takeOver } from "./host";
+import {
+  type Answer,
+  type Connector,
+  handedOver,
+  handOver,
+  KEPT_MS,
+  localConnector,
+  type SshTarget,
+  sshConnector,
+  takeOver,
+} from "./host";
 import type { HostSettings, RolloutSettings } from "./inputs";
 import { type HostFacts, type Look, observe, readFacts, type Seen } from "./observe";
 import {
@@ -120,7 +130,7 @@ export function wishOf(settings: HostSettings, side: Side): Wish | undefined {
  * Looks remembered within this process: check and diff of one phase follow each other at once and must not cost two
  * round trips. What an up does is guarded by fingerprints on the host, so an old look can only fail, not harm.
  */
-const looks = new Map<string, { readonly at: number; readonly seen: Promise<Seen>; failed?: true }>();
+const looks = new Map<string, { at: number; readonly seen: Promise<Seen>; failed?: true }>();
 
 /** How long a look is good for, in milliseconds. */
 const LOOK_TTL_MS = 60_000;
@@ -136,9 +146,10 @@ export const lookKey = (settings: HostSettings): string =>
 
 /**
  * What a look must bring: `short`, that nothing has changed will do; `preview`, the same, and what is seen is handed over
- * to the update; `whole`, all facts; `fresh`, all of them, anew.
+ * to the update; `update`, the same, and where a preview has handed something to change over that will do; `whole`, all
+ * facts; `fresh`, all of them, anew.
  */
-export type Depth = "short" | "preview" | "whole" | "fresh";
+export type Depth = "short" | "preview" | "update" | "whole" | "fresh";
 
 /**
  * What is seen of a host: now, or remembered from a moment ago. A look that failed is remembered only for those that
@@ -146,13 +157,15 @@ export type Depth = "short" | "preview" | "whole" | "fresh";
  */
 async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" = "again"): Promise<Seen> {
   const key = lookKey(way.settings);
-  const short = depth === "short" || depth === "preview";
+  const short = depth !== "whole" && depth !== "fresh";
   const known = looks.get(key);
   const usable = known !== undefined && (known.failed === undefined || failures === "remembered");
   if (depth !== "fresh" && usable && performance.now() - known.at < LOOK_TTL_MS) {
     const seen = await known.seen;
     if (short || "facts" in seen) return seen;
   }
+  // What an earlier preview saw is out of date, whatever this look brings.
+  keepFor(way, key, undefined);
   const keep = depth !== "preview" ? undefined : (answer: Answer) => keepFor(way, key, answer);
   const seen = observe(way.connector, lookFor(way.settings), short, keep);
   const remembered: { at: number; seen: Promise<Seen>; failed?: true } = { at: performance.now(), seen };
@@ -171,15 +184,22 @@ async function seenOf(way: Way, depth: Depth, failures: "again" | "remembered" =
 }
 
 /** A user's file is his own: only what was seen of sshd's is kept beyond this process. */
-function keepFor({ settings, target }: Way, key: string, answer: Answer): void {
+function keepFor({ settings, target }: Way, key: string, answer: Answer | undefined): void {
   if (target !== undefined && settings.client === undefined) handOver(target, key, answer);
 }
 
-/** What a preview saw of the host a moment ago. Holds for a change, which the host lets begin only if it still is so. */
-function factsOfPreview({ settings, target }: Way): HostFacts | undefined {
+/** What this process saw of the host some minutes ago. */
+async function factsFromBefore({ settings }: Way): Promise<HostFacts | undefined> {
+  const known = looks.get(lookKey(settings));
+  if (known === undefined || known.failed || performance.now() - known.at > KEPT_MS) return undefined;
+  const seen = await known.seen.catch(() => undefined);
+  return seen !== undefined && "facts" in seen ? seen.facts : undefined;
+}
+
+/** What a preview saw of the host some minutes ago, in another process; `take`: for this update alone. */
+function factsOfPreview({ settings, target }: Way, take: boolean): HostFacts | undefined {
   if (target === undefined || settings.client !== undefined) return undefined;
-  const key = lookKey(settings);
-  const answer = looks.has(key) ? undefined : takeOver(target, key);
+  const answer = (take ? takeOver : handedOver)(target, lookKey(settings));
   try {
     return answer === undefined ? undefined : readFacts(settings.name, answer);
   } catch {
@@ -218,7 +238,11 @@ const own = (way: Way, ownership: Own): Promise<void> => doing(way, takeOwnershi
 export async function planHost(settings: HostSettings, owner: string | undefined, depth: Depth): Promise<HostPlan> {
   if (settings.unknown.length > 0) return { kind: "unknown", properties: settings.unknown };
   try {
-    const seen = await seenOf(wayTo(settings), depth, "remembered");
+    const way = wayTo(settings);
+    const updating = depth === "update" && owner !== undefined && !looks.has(lookKey(settings));
+    const ahead = updating ? planFrom(factsOfPreview(way, false), way, owner) : undefined;
+    if (ahead !== undefined) return { kind: "looked", targets: ahead.plans, openssh: opensshOf(ahead.facts) };
+    const seen = await seenOf(way, depth, "remembered");
     if (!("facts" in seen)) return { kind: "unchanged" };
     return { kind: "looked", targets: plansOf(settings, seen.facts, owner), openssh: opensshOf(seen.facts) };
   } catch (error) {
@@ -248,9 +272,15 @@ export async function planFleet(
   depth: Depth,
 ): Promise<ReadonlyMap<string, HostPlan>> {
   const limit = pLimit(parallel);
+  const began = performance.now();
   const plans = await Promise.all(
     all.map((settings) => limit(async () => [settings.name, await planHost(settings, owner, depth)] as const)),
   );
+  // Of many hosts the first were seen minutes before the last; who asked gets all of them now.
+  for (const settings of all) {
+    const known = looks.get(lookKey(settings));
+    if (known !== undefined && known.at >= began) known.at = performance.now();
+  }
   return new Map(plans);
 }
 
@@ -317,11 +347,11 @@ interface Planned {
 }
 
 /**
- * A plan without a look, where all of it is a change and the host can tell that it still holds: of a daemon that is not
- * known by process and identity, or reads the file under another name, it could not.
+ * A plan from what was seen minutes ago, where all of it is a change of sshd's files and the host can tell that it still
+ * holds: of a daemon that is not known by process and identity, or reads the file under another name, it could not.
  */
-function planOfPreview(way: Way, owner: string): Planned | undefined {
-  const facts = factsOfPreview(way);
+function planFrom(facts: HostFacts | undefined, way: Way, owner: string): Planned | undefined {
+  if (facts?.client !== undefined) return undefined;
   const { config, daemon, lock } = facts?.server ?? {};
   if (facts === undefined || lock !== undefined || daemon === undefined || daemon.config !== config) return undefined;
   if (daemon.start === "" || daemon.identity === "") return undefined;
@@ -332,7 +362,7 @@ function planOfPreview(way: Way, owner: string): Planned | undefined {
 async function apply(way: Way, owner: string, known: boolean): Promise<HostResult> {
   const { settings } = way;
   const { name } = settings;
-  const ahead = planOfPreview(way, owner);
+  const ahead = planFrom(factsOfPreview(way, true) ?? (await factsFromBefore(way)), way, owner);
   if (ahead !== undefined) {
     try {
       return await carryOut(way, ahead);

@@ -178,12 +178,13 @@ export interface DiffAnswer {
 
 /**
  * Whether anything is to be changed: inputs first, then the hosts themselves. In a preview check has looked already and
- * said so in `pendingChanges`; in an update this looks, and what it sees serves the update that follows.
+ * said so in `pendingChanges`; in an update this looks, where no preview has just seen something to change, and what it
+ * sees serves the update that follows.
  */
 export async function diff(id: string, olds: Bag, news: Bag): Promise<DiffAnswer> {
   const inputs = inputsOf(news);
   if (news.pendingChanges !== undefined || !isDeepStrictEqual(inputsOf(olds), inputs)) return { changes: "unsure" };
-  const { options, others } = await drift(id, news);
+  const { options, others } = await drift(id, news, "update");
   return { changes: options.length > 0 || others.length > 0 };
 }
 
@@ -207,12 +208,12 @@ export interface Drift {
   readonly summary: readonly string[];
 }
 
-/** What is not as wanted on the hosts. A look of this process a moment ago serves. */
-export async function drift(id: string | undefined, news: Bag): Promise<Drift> {
+/** What is not as wanted on the hosts. A look of this process a moment ago serves; before an `update` a preview's, too. */
+export async function drift(id: string | undefined, news: Bag, depth: "short" | "update" = "short"): Promise<Drift> {
   const inputs = inputsOf(news);
   const settings = hostSettings(inputs);
   const { parallel } = rolloutSettings(inputs, settings.length);
-  return driftOf(await usingAgents(() => planFleet(settings, parallel, id, "short")));
+  return driftOf(await usingAgents(() => planFleet(settings, parallel, id, depth)));
 }
 
 function driftOf(plans: ReadonlyMap<string, HostPlan>): Drift {

@@ -8,8 +8,8 @@ import type { Answer } from "./connector";
 import { ageMs, keyedName, privateFolder, surroundings } from "./controlFolder";
 import type { SshTarget } from "./target";
 
-/** How long an answer is kept, in milliseconds: for who reads a preview and says yes. */
-const KEPT_MS = 300_000;
+/** How long what was seen serves a change, in milliseconds: for who reads a preview and says yes. */
+export const KEPT_MS = 300_000;
 /** No answer longer than this is kept, in characters; a usual one has some ten thousand. */
 const KEPT_MAX = 262_144;
 /** Those of a process that was killed while it wrote too. */
@@ -37,13 +37,19 @@ function sweep(): void {
   }
 }
 
-/** Keeps what `target` answered about `about`, readable for this user alone. That it cannot be kept does no harm. */
-export function handOver(target: SshTarget, about: string, answer: Answer): void {
+/**
+ * Keeps what `target` answered about `about`, readable for this user alone, in place of what was kept of it before;
+ * undefined: nothing is kept any more. That it cannot be kept does no harm.
+ */
+export function handOver(target: SshTarget, about: string, answer: Answer | undefined): void {
   try {
     sweep();
-    const text = JSON.stringify(answer);
-    if (text.length > KEPT_MAX) return;
     const file = fileOf(target, about);
+    const text = answer === undefined ? undefined : JSON.stringify(answer);
+    if (text === undefined || text.length > KEPT_MAX) {
+      rmSync(file, { force: true });
+      return;
+    }
     const temporary = `${file}.${process.pid}`;
     writeFileSync(temporary, text, { mode: 0o600 });
     renameSync(temporary, file);
@@ -52,15 +58,20 @@ export function handOver(target: SshTarget, about: string, answer: Answer): void
   }
 }
 
-/** What was handed over about `about`, and no more from now on; undefined when there is nothing, or nothing recent. */
-export function takeOver(target: SshTarget, about: string): Answer | undefined {
+/** What was handed over about `about`; undefined when there is nothing, or nothing recent. */
+export function handedOver(target: SshTarget, about: string): Answer | undefined {
   try {
     sweep();
     const file = fileOf(target, about);
-    const text = isRecent(file) ? readFileSync(file, "utf8") : undefined;
-    rmSync(file, { force: true });
-    return text === undefined ? undefined : (JSON.parse(text) as Answer);
+    return isRecent(file) ? (JSON.parse(readFileSync(file, "utf8")) as Answer) : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** The same, and nobody gets it from now on. */
+export function takeOver(target: SshTarget, about: string): Answer | undefined {
+  const answer = handedOver(target, about);
+  handOver(target, about, undefined);
+  return answer;
 }

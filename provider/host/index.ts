@@ -3,7 +3,7 @@ export { closeAgents } from "./agent";
 export type { Answer, AnswerRecord, Connector, Script } from "./connector";
 export { isRetryable } from "./failure";
 export { cksum } from "./frame";
-export { handOver, takeOver } from "./handover";
+export { handedOver, handOver, KEPT_MS, takeOver } from "./handover";
 export { type LocalConnectorOptions, localConnector } from "./local";
 export { confirmScript, observeScript, ownScript, stagedScript, transactionScript } from "./scripts";
 export { type SshConnectorOptions, sshConnector } from "./ssh";

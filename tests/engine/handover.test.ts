@@ -14,11 +14,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { lookKey, wayTo } from "../../provider/fleet";
+import { forgetLooks, lookKey, wayTo } from "../../provider/fleet";
 import { type Answer, takeOver } from "../../provider/host";
 import { privateFolder } from "../../provider/host/controlFolder";
 import { hostSettings } from "../../provider/inputs";
-import { inputsOf } from "../../provider/lifecycle";
+import { type Applied, type Bag, check, diff, inputsOf } from "../../provider/lifecycle";
 import { below } from "../support/below";
 import type { LightHost } from "../support/lightHost";
 import {
@@ -27,6 +27,7 @@ import {
   ended,
   expectSound,
   hostThatCounts,
+  listener,
   logged,
   logins,
   preview,
@@ -35,6 +36,7 @@ import {
   restarted,
   serverOn,
   testFolder,
+  until,
   updated,
 } from "./hostCase";
 
@@ -106,6 +108,76 @@ test("a create after a preview is one command and the new login, and an update t
   await expectSound(host);
 });
 
+/** What the engine asks before an update, in the process of that update. */
+async function asked({ id, outputs }: Applied, news: Bag): Promise<boolean | "unsure"> {
+  forgetLooks();
+  return (await diff(id, outputs, news)).changes;
+}
+
+const OURS = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
+
+/** Someone takes the settings away, and has sshd know it; what brings them back. */
+async function drifted(host: LightHost): Promise<() => Promise<void>> {
+  const bytes = await host.read(OURS);
+  await host.write(OURS, "\n");
+  await host.reload();
+  return async () => {
+    await host.write(OURS, bytes);
+    await host.reload();
+  };
+}
+
+test("of what has drifted a preview's word is enough for the question whether to update, and for the update", async () => {
+  const host = await newHost();
+  const news = serverOn(host);
+  const applied = await created(news);
+  await drifted(host);
+  expect(await preview(news)).not.toEqual([]);
+  expect(await counting(host, () => asked(applied, news))).toMatchObject({ asked: 0, result: true });
+  expect(kept()).toHaveLength(1);
+  expect((await counting(host, () => updated(applied, news))).shared).toBe(1);
+  expect(await keepalive(host)).toEqual(["60", "3"]);
+  expect(await counting(host, () => asked(applied, news))).toMatchObject({ asked: 1, result: false });
+});
+
+test("a later look that finds it mended takes an earlier preview's word back", async () => {
+  const host = await newHost();
+  const news = serverOn(host);
+  const applied = await created(news);
+  const mend = await drifted(host);
+  expect(await preview(news)).not.toEqual([]);
+  await mend();
+  expect(await preview(news)).toEqual([]);
+  expect(kept()).toEqual([]);
+  expect(await asked(applied, news)).toBe(false);
+});
+
+test("a preview that takes longer than a look is remembered asks every host once", async () => {
+  const host = await newHost();
+  const flag = path.join(folder.path, "reached");
+  const slow = { host: "127.0.0.1", user: "nobody", sshOptions: { ProxyCommand: `sh -c 'touch ${flag}; sleep 3'` } };
+  const first = await created(serverOn(host));
+  const { hosts, ...rest } = serverOn(host, { rollout: { parallel: 1 } });
+  const news = { ...rest, hosts: { ...(hosts as Bag), slow } };
+  const now = performance.now.bind(performance);
+  let ahead = 0;
+  const clock = jest.spyOn(performance, "now").mockImplementation(() => now() + ahead);
+  try {
+    forgetLooks();
+    const looked = await counting(host, async () => {
+      const checking = check(news, true, listener());
+      await until(() => existsSync(flag), "the second host's turn");
+      ahead = 61_000;
+      const checked = await checking;
+      const { changes } = await diff(first.id, news, news);
+      return { pending: Object.keys(checked.pendingChanges ?? {}), changes };
+    });
+    expect(looked).toMatchObject({ asked: 1, result: { pending: ["slow"], changes: true } });
+  } finally {
+    clock.mockRestore();
+  }
+});
+
 test.each<readonly [string, (host: LightHost) => unknown]>([
   [
     "a drop-in has come",
@@ -164,13 +236,12 @@ test("a file that someone put where the new one was to come is left, and is not 
   const host = await newHost();
   const news = serverOn(host);
   await preview(news);
-  const path = "sshd_config.d/00-pulumi-ssh-keepalive.conf";
-  await host.write(path, "MaxAuthTries 5\n");
+  await host.write(OURS, "MaxAuthTries 5\n");
   const hups = await logged(host, "Received SIGHUP");
   const said = await refusedCreate(news);
   expect(said).toContain("a reload would put that in force too");
-  expect(said).toContain(path);
-  expect(await host.read(path)).toBe("MaxAuthTries 5\n");
+  expect(said).toContain(OURS);
+  expect(await host.read(OURS)).toBe("MaxAuthTries 5\n");
   expect(await logged(host, "Received SIGHUP")).toBe(hups);
   await expectSound(host);
 });

@@ -264,6 +264,21 @@ const placeOf = (boot: string, stateFolder: string | undefined): string => `${bo
 
 const opensshOf = (facts: HostFacts): string => parseVersion((facts.server ?? facts.client)?.version ?? "")?.text ?? "";
 
+/**
+ * How many connections of a fleet stay open for what comes next. Each is an ssh of 1.5 MB until its time is over, which a
+ * controller has for hundreds of hosts and not for thousands; the first of them in order are the same in preview and up.
+ */
+const KEPT_CONNECTIONS = 512;
+
+/** Closes the connection to a host; nothing hangs on that, it would end by itself. */
+async function letGo(settings: HostSettings): Promise<void> {
+  try {
+    await wayTo(settings).connector.close();
+  } catch {
+    // Nothing can be closed of what cannot be reached.
+  }
+}
+
 /** Plans many hosts at once, in the order of `all`. */
 export async function planFleet(
   all: readonly HostSettings[],
@@ -274,7 +289,13 @@ export async function planFleet(
   const limit = pLimit(parallel);
   const began = performance.now();
   const plans = await Promise.all(
-    all.map((settings) => limit(async () => [settings.name, await planHost(settings, owner, depth)] as const)),
+    all.map((settings, index) =>
+      limit(async () => {
+        const plan = await planHost(settings, owner, depth);
+        if (index >= KEPT_CONNECTIONS) await letGo(settings);
+        return [settings.name, plan] as const;
+      }),
+    ),
   );
   // Of many hosts the first were seen minutes before the last; who asked gets all of them now.
   for (const settings of all) {
@@ -469,7 +490,7 @@ export async function doFleet(
     const [first] = underWay;
     progress?.({ ...counts, ...(first === undefined ? {} : { slowest: { name: first[0], step: first[1] } }), ended });
   };
-  const run = (task: Task): Promise<HostResult> =>
+  const run = (task: Task, index: number): Promise<HostResult> =>
     limit(async () => {
       const { name } = task.settings;
       if (signal?.aborted === true) return stoppedResult(name, "not tried, the run was cancelled");
@@ -478,6 +499,7 @@ export async function doFleet(
         underWay.set(name, step);
         tell();
       });
+      if (index >= KEPT_CONNECTIONS) await letGo(task.settings);
       underWay.delete(name);
       counts.done += 1;
       if (result.outcome === "changed") counts.changed += 1;
@@ -488,10 +510,10 @@ export async function doFleet(
       tell();
       return result;
     });
-  const canaries = await Promise.all(tasks.slice(0, rollout.canary).map(run));
+  const canaries = await Promise.all(tasks.slice(0, rollout.canary).map((task, index) => run(task, index)));
   // A canary is there to fail alone: one failure among them ends the rollout, whatever maxFailures allows later.
   if (canaries.some((r) => r.outcome === "failed")) failures = Math.max(failures, rollout.maxFailures + 1);
-  const rest = await Promise.all(tasks.slice(rollout.canary).map(run));
+  const rest = await Promise.all(tasks.slice(rollout.canary).map((task, index) => run(task, index + rollout.canary)));
   if (tasks.length > 0) tell(true);
   return [...canaries, ...rest];
 }

@@ -14,9 +14,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
-import { forgetLooks, lookKey, wayTo } from "../../provider/fleet";
+import { doFleet, forgetLooks, lookKey, planFleet, wayTo } from "../../provider/fleet";
 import { type Answer, takeOver } from "../../provider/host";
-import { privateFolder } from "../../provider/host/controlFolder";
+import { controlPath, privateFolder } from "../../provider/host/controlFolder";
 import { hostSettings } from "../../provider/inputs";
 import { type Applied, type Bag, check, diff, inputsOf } from "../../provider/lifecycle";
 import { below } from "../support/below";
@@ -176,6 +176,38 @@ test("a preview that takes longer than a look is remembered asks every host once
   } finally {
     clock.mockRestore();
   }
+});
+
+test("a fleet keeps the connections to its first 512 hosts open, in previews and updates", async () => {
+  const host = await newHost();
+  const [settings] = hostSettings(inputsOf(serverOn(host)));
+  const target = settings === undefined ? undefined : wayTo(settings).target;
+  if (settings === undefined || target === undefined) throw new Error("no settings");
+  const isOpen = (): boolean => existsSync(controlPath(target));
+  // With nobody there to connect to.
+  const behind = (n: number) => [
+    ...Array.from({ length: n }, (_, i) => ({
+      ...settings,
+      name: `no-${i}`,
+      connection: { ...settings.connection, host: "-" },
+    })),
+    settings,
+  ];
+  const rollout = { parallel: 16, canary: 1, maxFailures: 1000 };
+  const outcomes: unknown[] = [];
+  for (const n of [511, 512]) {
+    forgetLooks();
+    outcomes.push((await planFleet(behind(n), 16, undefined, "preview")).get("h")?.kind, isOpen());
+  }
+  await created(serverOn(host));
+  for (const n of [511, 512]) {
+    forgetLooks();
+    const tasks = behind(n).map((each) => ({ settings: each, verb: "apply" as const }));
+    // The canary must not fail.
+    const done = await doFleet([...tasks.slice(-1), ...tasks.slice(1)], rollout, "other");
+    outcomes.push(done.at(-1)?.outcome, isOpen());
+  }
+  expect(outcomes).toEqual(["looked", true, "looked", false, "unchanged", true, "unchanged", false]);
 });
 
 test.each<readonly [string, (host: LightHost) => unknown]>([

@@ -6,15 +6,7 @@ import { randomBytes } from "node:crypto";
 import { hostname, userInfo } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { ERROR_CODES, type ErrorCode, type Failure, isKeepaliveError, KeepaliveError, type Step } from "./errors";
-import {
-  type Answer,
-  type Connector,
-  confirmScript,
-  isRetryable,
-  ownScript,
-  stagedScript,
-  transactionScript,
-} from "./host";
+import { type Answer, type Connector, confirmScript, isRetryable, ownScript, transactionScript } from "./host";
 import { bytesOf, shown, sumOf } from "./observe";
 import type { Own, TransactionPlan } from "./plan";
 import type { Side } from "./settings";
@@ -176,7 +168,6 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
     ["seconds", String(options.confirmSeconds)],
     ["controller", bytesOf(controllerName())],
     ["managed", `^(${plan.managed.join("|")}) `],
-    ["supervisor", stagedScript()],
   ];
   const add = (name: string, ...values: readonly string[]): void => {
     for (const v of values) data.push([name, v]);

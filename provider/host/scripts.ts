@@ -36,8 +36,15 @@ export const libScript = (): string => compose("lib");
 /** Looks at a host, read only. */
 export const observeScript = (): string => compose("host", "service", "remembered", "observe");
 
-/** Takes the lock, stages, validates, arms. */
-export const transactionScript = (): string => compose("host", "service", "supervisor", "judge", "transaction");
+/** What ends the staged script where it stands inside another. */
+const STAGED_END = "pulumi-ssh-keepalive-staged-end";
+
+/**
+ * Takes the lock, stages, validates, arms. The script to be staged stands in it as a here-document: as a datum the host's
+ * shell would have to split and decode it, which takes it longer than all the rest of the staging.
+ */
+export const transactionScript = (): string =>
+  `${compose("host", "service", "supervisor", "judge", "transaction")}\nstaged() {\ncat <<'${STAGED_END}'\n${stagedScript()}${STAGED_END}\n}`;
 
 /** Verifies in a new login and confirms; or asks how a transaction ended. */
 export const confirmScript = (): string => compose("host", "service", "supervisor", "confirm");

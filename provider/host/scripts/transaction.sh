@@ -1,5 +1,6 @@
 # Takes the lock, stages the new files, has OpenSSH on the host judge them in place of the old ones, and starts the
 # supervisor. Nothing that OpenSSH reads is touched here: the supervisor installs, after this session has ended.
+# `staged` prints run.sh (scripts.ts).
 
 # refuse STEP CODE REASON: the answer when something is not as it must be; gives the lock back.
 refuse() {
@@ -31,7 +32,7 @@ lock() {
 # part.
 stage() {
   STAGED='' LINKED=
-  get_file supervisor "$T/run.sh" || return 1
+  staged >"$T/run.sh" || return 1
   : >"$T/args"
   each sshd.arg stage_arg
   : >"$T/argv"

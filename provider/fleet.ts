@@ -270,12 +270,12 @@ const opensshOf = (facts: HostFacts): string => parseVersion((facts.server ?? fa
  */
 const KEPT_CONNECTIONS = 512;
 
-/** Closes the connection to a host; nothing hangs on that, it would end by itself. */
+/** Has the connection to a host end; another resource may be at work over it. */
 async function letGo(settings: HostSettings): Promise<void> {
   try {
-    await wayTo(settings).connector.close();
+    await wayTo(settings).connector.release();
   } catch {
-    // Nothing can be closed of what cannot be reached.
+    // No connection was made with such settings.
   }
 }
 

@@ -46,4 +46,6 @@ export interface Connector {
   runInNewLogin(script: Script, options?: { readonly user?: string }): Promise<Answer>;
   /** Closes the shared connection, also one that an earlier process left open; resolves when it is gone. */
   close(): Promise<void>;
+  /** Has the shared connection end as soon as nobody works over it; nothing new can begin on it. */
+  release(): Promise<void>;
 }

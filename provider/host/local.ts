@@ -26,7 +26,7 @@ const KEPT =
 
 /**
  * A connector to this machine. `name` is the host's name in the `hosts` map. There is no login here:
- * `runInNewLogin` runs a new shell like `run`, whatever user it names, and `close` has nothing to do.
+ * `runInNewLogin` runs a new shell like `run`, whatever user it names, and there is no connection to end.
  */
 export function localConnector(name: string, options: LocalConnectorOptions = {}): Connector {
   const target: SshTarget = {
@@ -55,5 +55,6 @@ export function localConnector(name: string, options: LocalConnectorOptions = {}
     if (!conversation.sent) throw new KeepaliveError(loginFailure(conversation, target));
     return answerOf(conversation, name, script);
   };
-  return { name, kind: "local", run, runInNewLogin: (script) => run(script), close: () => Promise.resolve() };
+  const nothing = (): Promise<void> => Promise.resolve();
+  return { name, kind: "local", run, runInNewLogin: (script) => run(script), close: nothing, release: nothing };
 }

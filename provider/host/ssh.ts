@@ -292,6 +292,10 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
       while (existsSync(shared) && Date.now() < until) await delay(20);
       rmSync(shared, { force: true });
     },
+    release: async () => {
+      check();
+      if (existsSync(socket())) await controlShared(socket(), "stop");
+    },
   };
 }
 

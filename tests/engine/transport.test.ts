@@ -184,6 +184,21 @@ describe("the shared connection", () => {
     expect(await logins(host, () => shared.run(HELLO))).toBe(1);
   });
 
+  test("is released: who works over it is not disturbed, who comes later logs in, and it ends by itself", async () => {
+    const [reached, gate] = [path.join(host.dir, "reached"), path.join(host.dir, "gate")];
+    const working = shared.run(say(`: >${reached}; while ! [ -e ${gate} ]; do sleep 0.05; done; record a 1`));
+    await until(() => existsSync(reached), "a command at work");
+    const pid = masterPid(target());
+    await sshConnector(target()).release();
+    expect(await logins(host, () => sshConnector(target()).run(HELLO))).toBe(1);
+    expect(existsSync(`/proc/${pid}`)).toBe(true);
+    writeFileSync(gate, "");
+    expect(await working).toEqual([{ name: "a", value: "1" }]);
+    await until(() => !existsSync(`/proc/${pid}`), "the end of the connection that was released");
+    await sshConnector(target()).close();
+    await sshConnector(target()).release();
+  });
+
   test.each([
     ["was killed", "SIGKILL"],
     ["hangs", "SIGSTOP"],

@@ -224,8 +224,9 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
     const until = Date.now() + DIAL_FOREVER;
     for (let tries = 0; ; tries++) {
       let { conversation, passwordRefused, jumpAsked } = await attempt(script, how);
-      if (how.shared !== undefined && jumpIsMute(conversation, target)) {
-        if (jumpAsked) throw new KeepaliveError(jumpRefused(target.name));
+      const mute = jumpIsMute(conversation, target);
+      if (how.shared !== undefined && (mute || lostItsOwn(conversation))) {
+        if (mute && jumpAsked) throw new KeepaliveError(jumpRefused(target.name));
         const { shared: _, ...alone } = how;
         ({ conversation, passwordRefused } = await attempt(script, alone));
       }
@@ -305,6 +306,14 @@ export function sshConnector(target: SshTarget, options: SshConnectorOptions = {
  */
 function jumpIsMute({ sent, result }: Conversation, { proxy }: SshTarget): boolean {
   return proxy !== undefined && !sent && result.code === 255 && beforeClosed(result.stderr.toString("utf8")) === "";
+}
+
+/**
+ * Whether the login worked and the connection that it made to be shared was gone before its own session was on it: ssh
+ * goes on as a client of that (ssh.c control_persist_detach), and someone else had it end meanwhile. Nothing was sent.
+ */
+function lostItsOwn({ sent, result }: Conversation): boolean {
+  return !sent && result.code === 255 && /^Failed to connect to new control master/m.test(result.stderr.toString());
 }
 
 /** No second attempt to learn more: it would be a second failed login. */

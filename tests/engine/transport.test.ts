@@ -14,7 +14,7 @@ import {
   type SshTarget,
   sshConnector,
 } from "../../provider/host";
-import { controlPath } from "../../provider/host/controlFolder";
+import { controlPath, privateFolder } from "../../provider/host/controlFolder";
 import { below } from "../support/below";
 import { type LightHost, startLightHost } from "../support/lightHost";
 import { makeTempFolder, projectRoot, setupModule } from "../support/tempFolder";
@@ -197,6 +197,13 @@ describe("the shared connection", () => {
     await until(() => !existsSync(`/proc/${pid}`), "the end of the connection that was released");
     await sshConnector(target()).close();
     await sshConnector(target()).release();
+  });
+
+  test("is made once more where someone has it end before the login that made it is on it", async () => {
+    // Run between the two (ssh.c ssh_session2), and for each login.
+    const gone = { PermitLocalCommand: "yes", LocalCommand: `find ${privateFolder()} -maxdepth 1 -type s -delete` };
+    const other = sshConnector(target({ sshOptions: gone }));
+    expect(await logins(host, () => other.run(HELLO))).toBe(2);
   });
 
   test.each([

@@ -1,6 +1,6 @@
 /** The host scripts' own functions, by every shell that is here: pure ones on made-up input, no host. */
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { stagedScript } from "../../provider/host";
 import { observeScript, transactionScript } from "../../provider/host/scripts";
@@ -10,7 +10,14 @@ import { makeTempFolder, projectRoot } from "../support/tempFolder";
 const folder = makeTempFolder();
 afterAll(() => folder.remove());
 
-const SHELLS: readonly (readonly string[])[] = [["sh"], ["dash"], ["bash", "--posix"], ["busybox", "sh"]];
+const SHELLS: readonly (readonly string[])[] = [
+  ["sh"],
+  ["dash"],
+  ["bash", "--posix"],
+  ["busybox", "sh"],
+  ["mksh"],
+  ["yash"],
+];
 const here = SHELLS.filter(([program = ""]) => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0);
 for (const [program] of SHELLS.filter((shell) => !here.includes(shell))) {
   test.skip(`by ${program}: not installed here`, () => undefined);
@@ -198,6 +205,13 @@ describe.each(here.map((shell) => [shell.join(" "), shell] as const))("by %s", (
     writeFileSync(file, stagedScript());
     const [program = "sh", ...flags] = shell;
     expect(execFileSync(program, [...flags, file, "echo", "verb"], { encoding: "utf8" })).toBe("verb\n");
+  });
+
+  test("the script that stages it has it byte for byte, and says so where there is no room for it", () => {
+    const commands = 'staged >"$1"; echo "$?"; staged >/dev/full || echo no';
+    const file = path.join(folder.path, "staged.sh");
+    expect(run(shell, transaction, `{ ${commands}; } 2>/dev/null`, file)).toBe("0\nno\n");
+    expect(readFileSync(file, "latin1")).toBe(stagedScript());
   });
 });
 

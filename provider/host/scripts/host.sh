@@ -137,10 +137,10 @@ process() {
   if [ -d /proc/self ]; then
     stat_=
     { read -r stat_ <"/proc/$1/stat"; } 2>/dev/null || return 1
-    COMM=${stat_#*(}
-    COMM=${COMM%)*}
+    COMM=${stat_#*\(}
+    COMM=${COMM%\)*}
     # shellcheck disable=SC2086 # fields of /proc/PID/stat are split on purpose
-    set -- ${stat_##*) }
+    set -- ${stat_##*\) }
     # One that has ended and is not yet waited for is none.
     case $1 in Z | X) return 1 ;; esac
     PPID_=$2

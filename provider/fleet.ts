@@ -372,9 +372,9 @@ interface Planned {
  * holds: of a daemon that is not known by process and identity, or reads the file under another name, it could not.
  */
 function planFrom(facts: HostFacts | undefined, way: Way, owner: string): Planned | undefined {
-  if (facts?.client !== undefined) return undefined;
-  const { config, daemon, lock } = facts?.server ?? {};
-  if (facts === undefined || lock !== undefined || daemon === undefined || daemon.config !== config) return undefined;
+  if (facts === undefined || facts.client !== undefined) return undefined;
+  const { config, daemon, lock } = facts.server ?? {};
+  if (lock !== undefined || daemon === undefined || daemon.config !== config) return undefined;
   if (daemon.start === "" || daemon.identity === "") return undefined;
   const plans = plansOf(way.settings, facts, owner);
   return plans.length > 0 && plans.every(({ kind }) => kind === "edit") ? { facts, plans } : undefined;
@@ -510,7 +510,7 @@ export async function doFleet(
       tell();
       return result;
     });
-  const canaries = await Promise.all(tasks.slice(0, rollout.canary).map((task, index) => run(task, index)));
+  const canaries = await Promise.all(tasks.slice(0, rollout.canary).map(run));
   // A canary is there to fail alone: one failure among them ends the rollout, whatever maxFailures allows later.
   if (canaries.some((r) => r.outcome === "failed")) failures = Math.max(failures, rollout.maxFailures + 1);
   const rest = await Promise.all(tasks.slice(rollout.canary).map((task, index) => run(task, index + rollout.canary)));

@@ -164,7 +164,6 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
     ["side", plan.side],
     ["config", plan.config],
     ["target", plan.stateFolder],
-    ["exe", plan.exe],
     ["seconds", String(options.confirmSeconds)],
     ["controller", bytesOf(controllerName())],
     ["managed", `^(${plan.managed.join("|")}) `],
@@ -172,26 +171,32 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
   const add = (name: string, ...values: readonly string[]): void => {
     for (const v of values) data.push([name, v]);
   };
+  const settings = [`exe ${plan.exe}`];
+  const conf = (key: string, ...values: readonly string[]): void => {
+    for (const v of values) settings.push(`${key} ${v}`);
+  };
   if (plan.daemon !== undefined) {
     const d = plan.daemon;
-    add("pid", d.pid);
-    add("pidstart", d.start);
+    conf("pid", d.pid);
+    conf("pidstart", d.start);
+    conf("manager", d.manager);
+    conf("unit", d.unit);
+    conf("socket", d.socket);
+    conf("pidfile", d.pidfile);
+    conf("activation", d.activation);
+    conf("arg", ...d.args);
+    conf("argv", ...d.argv);
     add("identity", d.identity);
-    add("manager", d.manager);
-    add("unit", d.unit);
-    add("socket", d.socket);
-    add("pidfile", d.pidfile);
-    add("activation", d.activation);
-    add("sshd.arg", ...d.args);
-    add("daemon.argv", ...d.argv);
   }
-  if (plan.perConnection !== undefined) add("manager", plan.perConnection);
+  if (plan.perConnection !== undefined) conf("manager", plan.perConnection);
   if (plan.side === "client" || connector.kind === "local") add("local", "yes");
   if (plan.allowNoBootGuard) add("noguard", "yes");
   if (plan.user !== undefined) add("client_user", plan.user);
-  if (plan.owner !== undefined) add("owner", plan.owner);
-  if (plan.reload !== undefined) add("reload", ...plan.reload.map(bytesOf));
-  if (plan.record !== null) {
+  if (plan.owner !== undefined) conf("owner", plan.owner);
+  if (plan.reload !== undefined) conf("reload", ...plan.reload.map(bytesOf));
+  if (plan.record === null) {
+    conf("forget", "yes");
+  } else {
     add("record", plan.record);
     add("recordsum", sumOf(plan.record));
   }
@@ -200,8 +205,25 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
   if (plan.dump !== undefined) add("dump", plan.dump);
   if (plan.version !== undefined) add("version", plan.version);
   if (plan.remembered !== undefined) add("remembered", plan.remembered);
-  add("unchanged", ...plan.seen.map(([path, sum]) => `${sum} ${path}`));
-  add("matches", ...[...plan.matches].map(([pattern, paths]) => [pattern, ...paths].join("\n")));
+  const seen = plan.seen.map(([path, sum]) => `${sum} ${path}`);
+  const matches = [...plan.matches].flatMap(([glob, paths]) => [
+    `glob ${glob}`,
+    ...paths.map((path) => `match ${path}`),
+  ]);
+  add("seen", [...seen, ...matches, ""].join("\n"));
+  add("conf", [...settings, ""].join("\n"));
+  // The host takes all of this line by line.
+  const names = plan.changes.flatMap(({ path, like = "" }) => [path, like]);
+  if ([plan.config, ...settings, ...seen, ...matches, ...plan.specs, ...names].some((line) => line.includes("\n"))) {
+    throw new KeepaliveError({
+      code: "config-not-understood",
+      host: connector.name,
+      step: "arm",
+      reason: "the name of a file that OpenSSH reads has a newline in it",
+      remedy: remedyOf("config-not-understood"),
+      aftermath: NOTHING_CHANGED,
+    });
+  }
   plan.changes.forEach((change, n) => {
     add(`w${n}.path`, change.path);
     add(`w${n}.sum`, change.sum);
@@ -422,6 +444,8 @@ function remedyOf(code: ErrorCode): string {
       return "Make room or give the right to write, and run again";
     case "foreign-edit":
       return "Look at that change, reload sshd yourself if it is right, and run again";
+    case "config-not-understood":
+      return "Give it a name without one, and run again";
     case "activate":
     case "install":
     case "verify":

@@ -266,6 +266,21 @@ describe("a user's own file", () => {
     await stop();
   });
 
+  test("that is a link to a name with a newline in it is refused", async () => {
+    const { home, host, news, stop } = await hostWithUser();
+    const ssh = path.join(home, ".ssh");
+    const real = path.join(home, "file\nside server\nexe ", host.dir, "evil");
+    mkdirSync(ssh, { mode: 0o700 });
+    mkdirSync(path.dirname(real), { recursive: true });
+    writeFileSync(real, "Host x\n  Port 22\n");
+    symlinkSync(real, path.join(ssh, "config"));
+    execFileSync("chown", ["-hR", "12345:12345", home]);
+    expect(await refusedCreate(news)).toMatch(/\[config-not-understood\] arm: a name has a newline in it: /);
+    expect(readFileSync(real, "latin1")).toBe("Host x\n  Port 22\n");
+    await atRest(host.stateDir);
+    await stop();
+  });
+
   test("of a user who is not there is refused", async () => {
     const host = await startLightHost({ folder });
     const news = {

@@ -94,6 +94,8 @@ test("file names and contents with quotes, newlines, escapes and no UTF-8 are re
   expect(lines).not.toMatch(RAW);
   expect(existsSync(marker)).toBe(false);
   expect(configuration(host)).toEqual(old);
+  expect(await refusedCreate(serverOn(host))).toMatch(/\[config-not-understood\] observe: /);
+  expect(configuration(host)).toEqual(old);
   await host.stop();
 });
 

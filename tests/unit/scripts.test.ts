@@ -3,7 +3,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { stagedScript } from "../../provider/host";
-import { observeScript, transactionScript } from "../../provider/host/scripts";
+import { libScript, observeScript, transactionScript } from "../../provider/host/scripts";
 import { sumOf } from "../../provider/observe";
 import { makeTempFolder, projectRoot } from "../support/tempFolder";
 
@@ -181,16 +181,16 @@ describe.each(here.map((shell) => [shell.join(" "), shell] as const))("by %s", (
     rmSync(lock, { recursive: true, force: true });
     mkdirSync(lock);
     const ours = path.join(lock, "dropin.conf");
-    const files = { "0.path": `${ours}\n`, "0.real": `${ours}\n`, "0.new": "new\n", "0.newsum": `${sumOf("new\n")}\n` };
+    const conf = `exe ${lock}/sshd\nconfig /x\nside server\npidstart x\npath ${ours}\nreal ${ours}\nsum absent\nnewsum ${sumOf("new\n")}\n`;
     const seen = `absent - ${ours}\n`;
-    for (const [name, text] of Object.entries({ ...files, seen, args: "", sshd: "#!/bin/sh\necho bad\nexit 1\n" }))
+    for (const [name, text] of Object.entries({ conf, seen, sshd: "#!/bin/sh\necho bad\nexit 1\n" }))
       writeFileSync(path.join(lock, name), text, { mode: 0o700 });
     const why = (bytes: string, secondsAgo: string) => {
       writeFileSync(ours, bytes);
       return run(
         shell,
         transaction,
-        'T=$1 SIDE=server PID=$$ PID_START=x EXE=$1/sshd CONFIG=/x; now; JUDGED_AT=$2; [ -z "$2" ] || JUDGED_AT=$((NOW - $2 * 100)); activate; printf %s "$WHY"',
+        'load "$1"; PID=$$; now; JUDGED_AT=$2; [ -z "$2" ] || JUDGED_AT=$((NOW - $2 * 100)); activate; printf %s "$WHY"',
         ...[lock, secondsAgo],
       );
     };
@@ -198,6 +198,39 @@ describe.each(here.map((shell) => [shell.join(" "), shell] as const))("by %s", (
     expect(why("new\n", "1")).toContain("the daemon is not the one that was seen");
     expect(why("new\n", "11")).toBe("sshd refuses the installed files: bad");
     expect(why("new\n", "")).toBe("sshd refuses the installed files: bad");
+  });
+
+  test("what is judged twice counts as it came out last", () => {
+    const commands = `
+      SIDE=server SPECS="-$NL" SSHD_ARGS="" EXE=sshd
+      sshd_says() { SAID=dump RC=$fails; }
+      for fails in 1 0; do judge "$1" /x; exit_of "$1.0"; echo "$LINE"; done`;
+    expect(run(shell, transaction, commands, path.join(folder.path, "live"))).toBe("1\n0\n");
+  });
+
+  test("a link to a name with a newline in it adds nothing to what is to be done", () => {
+    const home = path.join(folder.path, "split");
+    rmSync(home, { recursive: true, force: true });
+    const real = path.join(home, "file\nside server\nexe ", home, "evil");
+    mkdirSync(path.dirname(real), { recursive: true });
+    mkdirSync(path.join(home, "lock"));
+    writeFileSync(real, "Host *\n");
+    symlinkSync(real, path.join(home, "config"));
+    const data = [
+      `w0.path ${home}/config`,
+      `w0.sum ${sumOf("Host *\n")}`,
+      `w0.newsum ${sumOf("new\n")}`,
+      "w0.bytes new\\0012",
+      "seen absent - /none\\0012",
+      "conf exe ssh\\0012",
+    ];
+    const out = run(
+      shell,
+      `${libScript()}\n${transaction}`,
+      'T=$1/lock SIDE=client SECONDS_=60 CONFIG=$1/config SESSION="" SESSION_START="" frame_data=$2; stage; printf "%s|%s|%s|" "$?" "$CODE" "$WHY"; cat "$T/conf"',
+      ...[home, `${data.join("\n")}\n`],
+    );
+    expect(out).toBe(`1|config-not-understood|a name has a newline in it: ${real}|exe ssh\n`);
   });
 
   test("the staged script is whole and runs nothing by itself", () => {

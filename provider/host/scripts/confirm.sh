@@ -92,7 +92,7 @@ main() {
       finish
       exit 0
     fi
-    if [ -f "$T/daemon" ] && read -r daemon_pid_ rest_ <"$T/daemon"; then
+    if [ -n "$STATUS_DAEMON" ]; then
       if ! daemon_now; then
         give_up "the daemon has ended after it read the new files"
         record outcome daemon-ended
@@ -100,7 +100,7 @@ main() {
         exit 0
       fi
       # Its successor, should someone have restarted it, has read them too.
-      if [ -n "$served_listener_" ] && [ "$served_listener_" != "$daemon_pid_" ] && [ "$served_listener_" != "$DAEMON" ]; then
+      if [ -n "$served_listener_" ] && [ "$served_listener_" != "${STATUS_DAEMON%% *}" ] && [ "$served_listener_" != "$DAEMON" ]; then
         give_up "the new login was served by another sshd than the one whose files were changed"
         record outcome other-daemon
         finish
@@ -118,12 +118,8 @@ main() {
       each want wanted_now
     fi
   else
-    set -- "$EXE" -T -f "$CONFIG"
-    while IFS= read -r arg_; do
-      set -- "$@" "$arg_"
-    done <"$T/args"
-    get spec && [ "$value" != - ] && set -- "$@" -C "$value"
-    sshd_says "$@"
+    if get spec && [ "$value" != - ]; then set -- -C "$value"; else set --; fi
+    with_lines "$SSHD_ARGS" sshd_says "$EXE" -T -f "$CONFIG" "$@"
     each want wanted_now
   fi
   if [ -n "$WHY" ]; then

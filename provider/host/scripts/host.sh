@@ -107,6 +107,17 @@ line() {
   IFS= read -r LINE <"$1"
 }
 
+# with_lines LIST COMMAND...: runs COMMAND with each line of LIST (which ends with a newline) as one more argument.
+with_lines() {
+  lines_=$1
+  shift
+  while [ -n "$lines_" ]; do
+    set -- "$@" "${lines_%%"$NL"*}"
+    lines_=${lines_#*"$NL"}
+  done
+  "$@"
+}
+
 # resolve FILE: the file behind links (40 at most), in $REAL; fails on a dangling link.
 resolve() {
   REAL=$1

@@ -1,42 +1,44 @@
 # OpenSSH's word on a configuration: what is there, and what would be there with the staged files in place.
 
 # judge NAME CONFIG [FIRST]: what OpenSSH says with CONFIG, for everyone and for each connection the Match lines name, in a
-# file NAME.N each and how it ended in NAME.N.exit, from number FIRST on; runs where the files to judge are in place.
+# file NAME.N each and, if it failed, how it ended in NAME.N.exit, from number FIRST on; runs where the files to judge are
+# in place.
 judge() {
   from_=${3:-0}
+  judged_=0
+  probes_=$SPECS
   if [ "$SIDE" = client ]; then
     CLIENT_CONFIG=$2
     # A copy can be named with -F only, which leaves the system's file out: so both are, to be compared.
     case ${BY_COPY:-}$2 in yes/*) CLIENT_CONFIG=${2%/*}/./${2##*/} ;; esac
-    judged_=0
-    while IFS= read -r probe_; do
-      client_says "$probe_"
-      printf '%s\n' "$SAID" >"$1.$judged_"
-      printf '%s\n' "$RC" >"$1.$judged_.exit"
-      judged_=$((judged_ + 1))
-    done <"$T/specs"
-    return 0
   fi
-  judged_=0
-  while IFS= read -r spec_; do
-    if [ "$judged_" -lt "$from_" ]; then
-      judged_=$((judged_ + 1))
-      continue
+  while [ -n "$probes_" ]; do
+    probe_=${probes_%%"$NL"*}
+    probes_=${probes_#*"$NL"}
+    if [ "$judged_" -ge "$from_" ]; then
+      if [ "$SIDE" = client ]; then
+        client_says "$probe_"
+      elif [ "$probe_" = - ]; then
+        with_lines "$SSHD_ARGS" sshd_says "$EXE" -T -f "$2"
+      else
+        with_lines "$SSHD_ARGS" sshd_says "$EXE" -T -f "$2" -C "$probe_"
+      fi
+      if [ "$RC" != 0 ]; then
+        printf '%s\n' "$RC" >"$1.$judged_.exit"
+      elif [ -e "$1.$judged_.exit" ]; then
+        # It was asked before.
+        rm -f "$1.$judged_.exit"
+      fi
+      printf '%s\n' "$SAID" >"$1.$judged_"
     fi
-    set -- "$1" "$2" "$EXE" -T -f "$2"
-    while IFS= read -r arg_; do
-      set -- "$@" "$arg_"
-    done <"$T/args"
-    [ "$spec_" = - ] || set -- "$@" -C "$spec_"
-    name_=$1
-    config_=$2
-    shift 2
-    sshd_says "$@"
-    printf '%s\n' "$SAID" >"$name_.$judged_"
-    printf '%s\n' "$RC" >"$name_.$judged_.exit"
-    set -- "$name_" "$config_"
     judged_=$((judged_ + 1))
-  done <"$T/specs"
+  done
+}
+
+# exit_of NAME: how that dump ended, in $LINE.
+exit_of() {
+  LINE=0
+  [ ! -f "$1.exit" ] || line "$1.exit"
 }
 
 # inside T NAME CONFIG: in a mount namespace of its own, puts the staged files in place and judges them there.
@@ -44,14 +46,15 @@ inside() {
   load "$1"
   mount --make-rprivate / 2>/dev/null
   n_=0
-  while [ -f "$T/$n_.path" ]; do
-    line "$T/$n_.real"
-    if [ -f "$T/$n_.old" ]; then
-      # An empty file says what a missing one says.
-      if [ ! -f "$T/$n_.new" ]; then cp -p "$T/$n_.old" "$T/$n_.none" && : >"$T/$n_.none" || return 3; fi
-      if [ -f "$T/$n_.new" ]; then mount --bind "$T/$n_.new" "$LINE"; else mount --bind "$T/$n_.none" "$LINE"; fi || return 3
+  while [ "$n_" -lt "$FILES" ]; do
+    file_of "$n_"
+    if [ ! -f "$T/$n_.old" ]; then
+      appear "$n_" "$FILE_REAL" || return 3
+    elif [ -n "$FILE_NEWSUM" ]; then
+      mount --bind "$T/$n_.new" "$FILE_REAL" || return 3
     else
-      appear "$n_" "$LINE" || return 3
+      # An empty file says what a missing one says.
+      cp -p "$T/$n_.old" "$T/$n_.none" && : >"$T/$n_.none" && mount --bind "$T/$n_.none" "$FILE_REAL" || return 3
     fi
     n_=$((n_ + 1))
   done

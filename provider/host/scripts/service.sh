@@ -109,12 +109,8 @@ daemon_now() {
 
 # tell_daemon: has the daemon read its files again, by the way that fits. Returns before it has.
 tell_daemon() {
-  if [ -f "$T/reload" ]; then
-    set --
-    while IFS= read -r arg_; do
-      set -- "$@" "$arg_"
-    done <"$T/reload"
-    "$@" </dev/null >>"$T/log" 2>&1
+  if [ -n "$RELOAD" ]; then
+    with_lines "$RELOAD" </dev/null >>"$T/log" 2>&1
     return
   fi
   case ${UNIT:+$MANAGER} in
@@ -128,6 +124,9 @@ tell_daemon() {
     *) same_process "$PID" "$PID_START" && kill -HUP "$PID" ;;
   esac
 }
+
+# in_background COMMAND...: starts it, with nothing to read or to write to; $! is its process.
+in_background() { "$@" </dev/null >/dev/null 2>&1 & }
 
 # start_daemon: brings back a daemon that is no more; fails when that did not work at once.
 start_daemon() {
@@ -148,13 +147,9 @@ start_daemon() {
       ;;
     sysvinit) "/etc/init.d/$UNIT" start </dev/null >>"$T/log" 2>&1 ;;
     *)
-      set --
-      while IFS= read -r arg_; do
-        set -- "$@" "$arg_"
-      done <"$T/argv"
       # The daemon itself, by its own command line; -D would hold us, so it goes to the background.
-      if command -v setsid >/dev/null 2>&1; then set -- setsid "$@"; fi
-      "$@" </dev/null >/dev/null 2>&1 &
+      if command -v setsid >/dev/null 2>&1; then set -- setsid; else set --; fi
+      with_lines "$DAEMON_ARGV" in_background "$@"
       nap
       nap
       daemon_now && return 0

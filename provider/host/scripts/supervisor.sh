@@ -1,23 +1,28 @@
 # What happens to a host's files and daemon, whoever does it: the supervisor on the host, the confirming login, the next
 # run after a crash, or the boot guard. Staged on the host as $T/run.sh and run as `sh run.sh VERB T`.
 #
-# T is the lock folder of one target. Each file to change is numbered from 0:
-#   N.path  the path as OpenSSH names it      N.sum   checksum seen before, or "absent"
-#   N.real  the file behind links             N.new   new bytes (missing: the file is to be removed)
-#   N.old   old bytes (missing: there was no file)   N.like  whose owner, mode and labels a new file takes
+# T is the lock folder of one target. Few files, since each is to be synced, and removed again:
+#   conf    what is to be done, a line "KEY VALUE" each (load)
+#   seen    what OpenSSH reads, as it was seen (as_seen)
+#   N.new   the new bytes of file N, from 0 (missing: the file is to be removed)
+#   N.old   its old bytes (missing: there was no file)
 # armed.TXID holds until when the lock lasts though nobody looks after it; by.PID.START is a login that confirms.
 # The decision is one rename: armed.TXID -> confirmed.TXID, or armed.TXID -> reverting.TXID. Who loses does nothing. Who
 # carries a decision out ends with one more, to over.TXID, and gives the lock back. With the transaction's id in the
 # names nobody takes a later transaction, which has its files at the same place, for the one it knows.
 
-# load T: the transaction's settings into variables.
+# load T: the transaction's settings into variables. Lists have a line for each: $SSHD_ARGS for sshd's test modes,
+# $DAEMON_ARGV the daemon's command line, $RELOAD how it is told to read its files (empty: as its manager does), $SPECS
+# whom to judge for. $FILES is the number of files to change; file_of tells of each.
 load() {
   T=$1
   TARGET=${T%/lock}
   TXID='' SECONDS_=60 SIDE=server EXE='' CONFIG='' PID='' PID_START='' MANAGER=none UNIT='' PIDFILE=''
   WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload SOCKET='' ARMED_AT=0 JUDGED_AT='' CLIENT_USER='' CLIENT_HOME=''
-  while read -r key_ rest_; do
-    case $key_ in
+  FORGET='' SSHD_ARGS='' DAEMON_ARGV='' RELOAD='' SPECS='' FILES=0
+  while IFS= read -r line_; do
+    rest_=${line_#* }
+    case ${line_%%' '*} in
       txid) TXID=$rest_ ;;
       seconds) SECONDS_=$rest_ ;;
       side) SIDE=$rest_ ;;
@@ -37,8 +42,28 @@ load() {
       judgedat) JUDGED_AT=$rest_ ;;
       user) CLIENT_USER=$rest_ ;;
       home) CLIENT_HOME=$rest_ ;;
+      forget) FORGET=yes ;;
+      arg) SSHD_ARGS=$SSHD_ARGS$rest_$NL ;;
+      argv) DAEMON_ARGV=$DAEMON_ARGV$rest_$NL ;;
+      reload) RELOAD=$RELOAD$rest_$NL ;;
+      spec) SPECS=$SPECS$rest_$NL ;;
+      path)
+        eval "PATH_$FILES=\$rest_ REAL_$FILES='' SUM_$FILES='' NEWSUM_$FILES='' LIKE_$FILES=''"
+        FILES=$((FILES + 1))
+        ;;
+      # Of the file whose path came last.
+      real) eval "REAL_$((FILES - 1))=\$rest_" ;;
+      sum) eval "SUM_$((FILES - 1))=\$rest_" ;;
+      newsum) eval "NEWSUM_$((FILES - 1))=\$rest_" ;;
+      like) eval "LIKE_$((FILES - 1))=\$rest_" ;;
     esac
   done <"$T/conf"
+}
+
+# file_of N: file N, from 0: $FILE_PATH as OpenSSH names it, $FILE_REAL behind links, $FILE_SUM as seen before (or
+# "absent"), $FILE_NEWSUM of the new bytes (empty: it is to be removed), $FILE_LIKE whose owner, mode and labels it takes.
+file_of() {
+  eval "FILE_PATH=\$PATH_$1 FILE_REAL=\$REAL_$1 FILE_SUM=\$SUM_$1 FILE_NEWSUM=\$NEWSUM_$1 FILE_LIKE=\$LIKE_$1"
 }
 
 # log TEXT: one line in the transaction's log.
@@ -47,19 +72,20 @@ log() {
   printf '%s %s\n' "$NOW" "$*" >>"$T/log" 2>/dev/null
 }
 
-# status WORD...: what the supervisor is at, as a further line of $T/status.
+# status WORD [DAEMON]: what the supervisor is at, as a further line of $T/status.
 status() {
   now
-  printf '%s %s\n' "$*" "$NOW" >>"$T/status"
-  log "$*"
+  printf '%s %s %s\n' "$1" "$NOW" "${2:-}" >>"$T/status"
+  log "$1"
 }
 
-# last_status: the last whole line of these: the word in $STATUS (empty: none yet), the rest in $STATUS_AT.
+# last_status: the last whole line of these: the word in $STATUS (empty: none yet), when in $STATUS_AT, and which daemon
+# has read the new files in $STATUS_DAEMON ("PID START IDENTITY", or empty).
 last_status() {
-  STATUS='' STATUS_AT=0
+  STATUS='' STATUS_AT=0 STATUS_DAEMON=''
   [ -f "$T/status" ] || return 0
-  while read -r word_ rest_; do
-    STATUS=$word_ STATUS_AT=$rest_
+  while read -r word_ at_ rest_; do
+    STATUS=$word_ STATUS_AT=$at_ STATUS_DAEMON=$rest_
   done <"$T/status"
 }
 
@@ -142,14 +168,14 @@ is() { [ -e "$T/$1.$TXID" ]; }
 # decide OUTCOME: the one rename; fails for who comes second.
 decide() { mv "$T/armed.$TXID" "$T/$1.$TXID" 2>/dev/null; }
 
-# planned PATH: one of the files to change is PATH, by name or behind links; its number in $PLANNED.
+# planned PATH: one of the files to change is PATH, by name or behind links; what file_of tells is of that one then.
 planned() {
   PLANNED=0
-  while [ -f "$T/$PLANNED.path" ]; do
-    line "$T/$PLANNED.path"
-    [ "$LINE" != "$1" ] || return 0
-    line "$T/$PLANNED.real"
-    if [ "$LINE" = "$1" ] || { resolve "$1" && [ "$LINE" = "$REAL" ]; }; then return 0; fi
+  while [ "$PLANNED" -lt "$FILES" ]; do
+    file_of "$PLANNED"
+    if [ "$FILE_PATH" = "$1" ] || [ "$FILE_REAL" = "$1" ] || { resolve "$1" && [ "$FILE_REAL" = "$REAL" ]; }; then
+      return 0
+    fi
     PLANNED=$((PLANNED + 1))
   done
   return 1
@@ -158,32 +184,53 @@ planned() {
 # others FILE: a pattern matches it, and it is none of the files to change.
 others() { planned "$1" || found_=$found_$NL$1; }
 
+# pattern_holds: the pattern of $T/seen that was read last matches what it did, our own files aside.
+pattern_holds() {
+  [ -n "$pattern_" ] || return 0
+  found_=
+  each_match "$pattern_" others
+  # By name, what came and what went.
+  [ "$found_" = "$expected_" ] || CHANGED="$CHANGED$(
+    printf '%s\n' "$found_" "$expected_" | sort | uniq -u | while IFS= read -r match_; do
+      [ -z "$match_" ] || printf ' %s' "$match_"
+    done
+  )"
+}
+
 # as_seen before|after [STAGED]: everything OpenSSH reads still is what was seen, with our own files as they were or as
-# they are to be, and so are the files that STAGED names, a line "CRC SIZE PATH" each; $CHANGED names what is not.
+# they are to be, and so are the files that STAGED names, a line "CRC SIZE PATH" each; $CHANGED names what is not. $T/seen
+# has such lines, "absent - PATH" for what was not there, and "glob PATTERN" with a line "match PATH" for what it matched.
 as_seen() {
   CHANGED=
   sums_=
   when_=$1
   staged_=${2:-}
+  pattern_='' expected_=''
   set --
   while IFS= read -r seen_; do
+    case $seen_ in
+      'glob '*)
+        pattern_holds
+        pattern_=${seen_#* } expected_=
+        continue
+        ;;
+      'match '*)
+        planned "${seen_#* }" || expected_=$expected_$NL${seen_#* }
+        continue
+        ;;
+    esac
     path_=${seen_#* }
     path_=${path_#* }
-    expected_=${seen_%" $path_"}
-    if [ "$when_" = after ] && planned "$path_"; then
-      expected_='absent -'
-      if [ -f "$T/$PLANNED.new" ]; then
-        line "$T/$PLANNED.newsum"
-        expected_=$LINE
-      fi
-    fi
-    if [ "$expected_" != 'absent -' ]; then
+    sum_=${seen_%" $path_"}
+    if [ "$when_" = after ] && planned "$path_"; then sum_=${FILE_NEWSUM:-'absent -'}; fi
+    if [ "$sum_" != 'absent -' ]; then
       set -- "$@" "$path_"
-      sums_=$sums_$expected_' '$path_$NL
+      sums_=$sums_$sum_' '$path_$NL
     elif [ -e "$path_" ] || [ -L "$path_" ]; then
       CHANGED="$CHANGED $path_"
     fi
   done <"$T/seen"
+  pattern_holds
   sums_=$sums_$staged_
   while [ -n "$staged_" ]; do
     path_=${staged_%%"$NL"*}
@@ -198,27 +245,6 @@ as_seen() {
       case $NL$sums_ in *"$NL$SUM $path_$NL"*) ;; *) CHANGED="$CHANGED $path_" ;; esac
     done
   fi
-  m_=0
-  while [ -f "$T/matches.$m_" ]; do
-    first_=1
-    pattern_='' expected_='' found_=''
-    while IFS= read -r match_; do
-      if [ "$first_" = 1 ]; then
-        first_=0
-        pattern_=$match_
-      elif ! planned "$match_"; then
-        expected_=$expected_$NL$match_
-      fi
-    done <"$T/matches.$m_"
-    each_match "$pattern_" others
-    # By name, what came and what went.
-    [ "$found_" = "$expected_" ] || CHANGED="$CHANGED$(
-      printf '%s\n' "$found_" "$expected_" | sort | uniq -u | while IFS= read -r match_; do
-        [ -z "$match_" ] || printf ' %s' "$match_"
-      done
-    )"
-    m_=$((m_ + 1))
-  done
   [ -z "$CHANGED" ]
 }
 
@@ -322,35 +348,28 @@ put_as_client() {
 # install_files: every file, each only if it still is what was seen.
 install_files() {
   n_=0
-  while [ -f "$T/$n_.path" ]; do
-    line "$T/$n_.real"
-    real_=$LINE
-    line "$T/$n_.sum"
-    sum_of "$real_"
-    if [ "$SUM" != "$LINE" ]; then
-      WHY="$real_ changed after it was looked at"
+  while [ "$n_" -lt "$FILES" ]; do
+    file_of "$n_"
+    sum_of "$FILE_REAL"
+    if [ "$SUM" != "$FILE_SUM" ]; then
+      WHY="$FILE_REAL changed after it was looked at"
       return 1
     fi
-    if [ -f "$T/$n_.new" ]; then
-      if [ ! -d "${real_%/*}" ]; then
-        printf '%s\n' "${real_%/*}" >"$T/$n_.folder"
-        as_client mkdir -m 700 -- "${real_%/*}" 2>/dev/null || {
-          WHY="cannot make ${real_%/*}"
+    if [ -n "$FILE_NEWSUM" ]; then
+      if [ ! -d "${FILE_REAL%/*}" ]; then
+        printf '%s\n' "${FILE_REAL%/*}" >"$T/$n_.folder"
+        as_client mkdir -m 700 -- "${FILE_REAL%/*}" 2>/dev/null || {
+          WHY="cannot make ${FILE_REAL%/*}"
           return 1
         }
       fi
-      like_=
-      [ ! -f "$T/$n_.like" ] || {
-        line "$T/$n_.like"
-        like_=$LINE
-      }
-      put "$T/$n_.new" "$real_" "$like_" || return 1
+      put "$T/$n_.new" "$FILE_REAL" "$FILE_LIKE" || return 1
     else
-      WHY="cannot remove $real_"
-      as_client rm -f -- "$real_" 2>/dev/null || return 1
-      flush "${real_%/*}"
+      WHY="cannot remove $FILE_REAL"
+      as_client rm -f -- "$FILE_REAL" 2>/dev/null || return 1
+      flush "${FILE_REAL%/*}"
     fi
-    log "installed $real_"
+    log "installed $FILE_REAL"
     n_=$((n_ + 1))
   done
 }
@@ -359,51 +378,37 @@ install_files() {
 restore_files() {
   LEFT=
   n_=0
-  while [ -f "$T/$n_.path" ]; do
-    line "$T/$n_.real"
-    real_=$LINE
-    line "$T/$n_.sum"
-    before_=$LINE
-    after_=absent
-    if [ -f "$T/$n_.new" ]; then
-      sum_of "$T/$n_.new"
-      after_=$SUM
-    fi
+  while [ "$n_" -lt "$FILES" ]; do
+    file_of "$n_"
     # What a supervisor that was killed left half written.
-    as_client rm -f -- "${real_%/*}/.pulumi-ssh-keepalive.$TXID" 2>/dev/null
-    sum_of "$real_"
-    if [ "$SUM" = "$before_" ]; then
+    as_client rm -f -- "${FILE_REAL%/*}/.pulumi-ssh-keepalive.$TXID" 2>/dev/null
+    sum_of "$FILE_REAL"
+    if [ "$SUM" = "$FILE_SUM" ]; then
       :
-    elif [ "$SUM" != "$after_" ]; then
-      LEFT="$LEFT $real_"
-      log "left $real_: someone changed it since"
+    elif [ "$SUM" != "${FILE_NEWSUM:-absent}" ]; then
+      LEFT="$LEFT $FILE_REAL"
+      log "left $FILE_REAL: someone changed it since"
     elif [ -f "$T/$n_.old" ]; then
-      like_=$real_
-      [ -e "$real_" ] || like_=$T/$n_.old
-      if put "$T/$n_.old" "$real_" "$like_"; then
-        log "restored $real_"
+      like_=$FILE_REAL
+      [ -e "$FILE_REAL" ] || like_=$T/$n_.old
+      if put "$T/$n_.old" "$FILE_REAL" "$like_"; then
+        log "restored $FILE_REAL"
       else
-        LEFT="$LEFT $real_"
-        log "could not restore $real_: $WHY"
+        LEFT="$LEFT $FILE_REAL"
+        log "could not restore $FILE_REAL: $WHY"
       fi
     else
-      as_client rm -f -- "$real_"
-      flush "${real_%/*}"
-      log "removed $real_"
+      as_client rm -f -- "$FILE_REAL"
+      flush "${FILE_REAL%/*}"
+      log "removed $FILE_REAL"
     fi
-    [ ! -f "$T/$n_.folder" ] || as_client rmdir -- "${real_%/*}" 2>/dev/null
+    [ ! -f "$T/$n_.folder" ] || as_client rmdir -- "${FILE_REAL%/*}" 2>/dev/null
     n_=$((n_ + 1))
   done
 }
 
 # sshd_tests: `sshd -t` on the files as they are.
-sshd_tests() {
-  set -- "$EXE" -t -f "$CONFIG"
-  while IFS= read -r arg_; do
-    set -- "$@" "$arg_"
-  done <"$T/args"
-  sshd_says "$@"
-}
+sshd_tests() { with_lines "$SSHD_ARGS" sshd_says "$EXE" -t -f "$CONFIG"; }
 
 # writes_pidfile: the PidFile is the daemon's. sshd takes it away before it executes itself again and writes it once it
 # listens (sshd.c sighup_restart, main).
@@ -433,7 +438,8 @@ known_as() {
 }
 
 # reread BEFORE LISTENS: waits (10 s at most) until the daemon is known as something else than BEFORE and, where LISTENS is
-# not empty, until it has said in its PidFile that it listens; sets $WHY on failure.
+# not empty, until it has said in its PidFile that it listens; which one, "PID START IDENTITY", in $RELOADED. Sets $WHY on
+# failure.
 reread() {
   now
   until_=$((NOW + 1000))
@@ -446,12 +452,12 @@ reread() {
         if [ -z "$2" ] || writes_pidfile; then
           identity "$DAEMON" "$PIDFILE"
           if process "$DAEMON" && [ -n "$IDENTITY" ]; then
-            printf '%s %s %s\n' "$DAEMON" "$START" "$IDENTITY" >"$T/daemon"
+            RELOADED="$DAEMON $START $IDENTITY"
             return 0
           fi
         fi
       fi
-    elif [ "$MANAGER" = none ] && [ ! -f "$T/reload" ]; then
+    elif [ "$MANAGER" = none ] && [ -z "$RELOAD" ]; then
       WHY="the daemon ended instead of reading its files again"
       return 1
     fi
@@ -467,6 +473,7 @@ reread() {
 # activate: the new files in force, proven; nothing to do for a client or where each connection starts its own sshd.
 activate() {
   CODE=activate
+  RELOADED=
   if [ "$SIDE" = client ] || [ -z "$PID" ]; then return 0; fi
   # Whatever came in between, valid or not, a reload would put in force or would not survive.
   if ! as_seen after; then
@@ -588,7 +595,7 @@ revert() {
   elif [ -n "$PID" ]; then
     knows_files before
   fi
-  status "$outcome_"
+  log "$outcome_"
   printf '%s\n' "$outcome_" >"$T/outcome.$TXID"
   unlock reverting
 }
@@ -596,26 +603,27 @@ revert() {
 # settle: after `confirmed` was won. Backups and the record to their places, by renames that need no room; may run twice.
 settle() {
   flush "$T"
-  # One second has room for several changes.
-  now
-  [ -f "$T/stamp" ] || date -u "+%Y%m%dT%H%M%SZ-$NOW-$TXID" >"$T/stamp"
-  line "$T/stamp"
-  BACKUP=$TARGET/backups/${LINE:-$TXID}
-  mkdir -p "$BACKUP"
+  # The second time it is there.
+  for BACKUP in "$TARGET/backups"/*-"$TXID"; do :; done
+  if [ ! -d "$BACKUP" ]; then
+    # One second has room for several changes.
+    now
+    BACKUP=$TARGET/backups/$(date -u "+%Y%m%dT%H%M%SZ")-$NOW-$TXID
+    mkdir -p "$BACKUP"
+  fi
   set --
   n_=0
-  while [ -f "$T/$n_.path" ]; do
-    line "$T/$n_.real"
-    tmp_=${LINE%/*}/.pulumi-ssh-keepalive.$TXID
+  while [ "$n_" -lt "$FILES" ]; do
+    file_of "$n_"
+    tmp_=${FILE_REAL%/*}/.pulumi-ssh-keepalive.$TXID
     if other_user || [ -e "$tmp_" ]; then as_client rm -f -- "$tmp_" 2>/dev/null; fi
-    line "$T/$n_.path"
-    printf '%s\n' "$LINE" >"$BACKUP/$n_.path"
+    printf '%s\n' "$FILE_PATH" >"$BACKUP/$n_.path"
     if [ -f "$T/$n_.old" ]; then set -- "$@" "$T/$n_.old"; fi
     if [ -f "$T/$n_.folder" ]; then
       cat "$T/$n_.folder" >>"$TARGET/folders"
-    elif [ ! -f "$T/$n_.new" ] && grep -q -x -F -e "${LINE%/*}" "$TARGET/folders" 2>/dev/null; then
+    elif [ -z "$FILE_NEWSUM" ] && grep -q -x -F -e "${FILE_PATH%/*}" "$TARGET/folders" 2>/dev/null; then
       # We made its folder too; it goes if nobody else uses it.
-      as_client rmdir -- "${LINE%/*}" 2>/dev/null && rm -f "$TARGET/folders"
+      as_client rmdir -- "${FILE_PATH%/*}" 2>/dev/null && rm -f "$TARGET/folders"
     fi
     n_=$((n_ + 1))
   done
@@ -634,12 +642,13 @@ settle() {
     done <"$T/log"
   } >"$T/last"
   set -- "$T/last"
-  if [ -f "$T/daemon" ]; then
+  last_status
+  if [ -n "$STATUS_DAEMON" ]; then
     # What the daemon has read, for the next look: it is the same daemon until this changes.
-    read -r daemon_pid_ daemon_start_ daemon_identity_ <"$T/daemon"
-    printf '%s\n' "$daemon_identity_" >"$T/loaded" && set -- "$@" "$T/loaded"
+    rest_=${STATUS_DAEMON#* }
+    printf '%s\n' "${rest_#* }" >"$T/loaded" && set -- "$@" "$T/loaded"
   fi
-  if [ -f "$T/forget" ]; then
+  if [ -n "$FORGET" ]; then
     # From now on there is no record that says what the daemon has loaded.
     [ ! -e "$T/activating" ] || knows_files after
     rm -f "$TARGET/record" "$TARGET/version" "$TARGET/remembered"
@@ -725,7 +734,7 @@ supervise() {
       fail_and_revert install
     fi
     activate || fail_and_revert activate
-    status activated
+    status activated "$RELOADED"
   fi
   CODE=verify
   while is armed; do

@@ -27,118 +27,94 @@ lock() {
   esac
 }
 
-# stage: everything the supervisor needs, in T. Returns with the number of files in $FILES, and in $STAGED what is to be
-# seen of those whose bytes matter, for as_seen; in $LINKED those that have got a second name, which a replacement would
-# part.
+# setting KEY VALUE: one more line for $T/conf, in $conf_. A value with a newline, which the target of a user's link may
+# have, would be more than one: $SPLIT names it.
+setting() {
+  case $2 in *"$NL"*) SPLIT=$2 ;; esac
+  conf_=$conf_$1' '$2$NL
+}
+
+# stage: everything the supervisor needs, in T, and loaded from there. In $STAGED what is to be seen of those files whose
+# bytes matter, for as_seen; in $LINKED those that have got a second name, which a replacement would part. Sets $CODE and
+# $WHY on failure.
 stage() {
-  STAGED='' LINKED=
+  STAGED='' LINKED='' SPLIT='' conf_=
+  CODE=not-writable
+  WHY="the files cannot be staged in $T (disk full?)"
   staged >"$T/run.sh" || return 1
-  : >"$T/args"
-  each sshd.arg stage_arg
-  : >"$T/argv"
-  each daemon.argv stage_argv
-  if get reload; then
-    : >"$T/reload"
-    each reload stage_reload
-  fi
   if has record; then
     get_file record "$T/record" && get recordsum || return 1
     STAGED=$STAGED$value' '$T/record$NL
-  else
-    : >"$T/forget"
   fi
   if get version; then printf '%s\n' "$value" >"$T/version"; fi
   if has remembered; then get_file remembered "$T/remembered" || return 1; fi
-  : >"$T/seen"
-  each unchanged stage_seen
-  matches_=0
-  each matches stage_matches
-  {
-    printf 'txid %s\nseconds %s\nside %s\nconfig %s\n' "$TXID" "$SECONDS_" "$SIDE" "$CONFIG"
-    printf 'user %s\nhome %s\n' "$CLIENT_USER" "$CLIENT_HOME"
-    printf 'waitpid %s\nwaitstart %s\n' "$SESSION" "$SESSION_START"
-    for key_ in exe pid pidstart identity manager unit socket pidfile owner activation; do
-      if get "$key_"; then printf '%s %s\n' "$key_" "$value"; fi
-    done
-  } >"$T/conf" || return 1
-  FILES=0
-  while get "w$FILES.path"; do
-    path_=$value
-    printf '%s\n' "$path_" >"$T/$FILES.path"
-    if resolve "$path_"; then real_=$REAL; else real_=$path_; fi
-    printf '%s\n' "$real_" >"$T/$FILES.real"
-    get "w$FILES.sum"
-    printf '%s\n' "$value" >"$T/$FILES.sum"
-    if [ -e "$real_" ]; then
-      copy_of "$real_" "$T/$FILES.old" || return 1
-      [ "$value" = absent ] || STAGED=$STAGED$value' '$T/$FILES.old$NL
+  # What the controller knows, and what only the host does.
+  get_file seen "$T/seen" && get_file conf "$T/conf" || return 1
+  setting txid "$TXID"
+  setting seconds "$SECONDS_"
+  setting side "$SIDE"
+  setting config "$CONFIG"
+  setting user "$CLIENT_USER"
+  setting home "$CLIENT_HOME"
+  setting waitpid "$SESSION"
+  setting waitstart "$SESSION_START"
+  each spec stage_spec
+  n_=0
+  while get "w$n_.path"; do
+    if resolve "$value"; then real_=$REAL; else real_=$value; fi
+    setting path "$value"
+    setting real "$real_"
+    get "w$n_.sum" && setting sum "$value"
+    if get "w$n_.newsum"; then
+      setting newsum "$value"
+      if [ -e "$real_" ]; then
+        setting like "$real_"
+      elif get "w$n_.like" && resolve "$value"; then
+        setting like "$REAL"
+      fi
+    fi
+    n_=$((n_ + 1))
+  done
+  if [ -n "$SPLIT" ]; then
+    CODE=config-not-understood
+    WHY="a name has a newline in it: $SPLIT"
+    return 1
+  fi
+  printf '%s' "$conf_" >>"$T/conf" || return 1
+  load "$T"
+  n_=0
+  while [ "$n_" -lt "$FILES" ]; do
+    file_of "$n_"
+    if [ -e "$FILE_REAL" ]; then
+      copy_of "$FILE_REAL" "$T/$n_.old" || return 1
+      [ "$FILE_SUM" = absent ] || STAGED=$STAGED$FILE_SUM' '$T/$n_.old$NL
       # shellcheck disable=SC2046,SC2012 # columns of ls -n: mode, names
-      set -- $(ls -ldn "$real_")
-      [ "${2:-}" = 1 ] || LINKED="$LINKED $real_"
+      set -- $(ls -ldn "$FILE_REAL")
+      [ "${2:-}" = 1 ] || LINKED="$LINKED $FILE_REAL"
     fi
-    if has "w$FILES.bytes"; then
-      like_=$real_
-      if [ ! -e "$real_" ]; then
-        like_=
-        if get "w$FILES.like"; then
-          resolve "$value" && like_=$REAL
-        fi
-      fi
+    if [ -n "$FILE_NEWSUM" ]; then
       # The staged copy carries the attributes too, so that it can stand in for the file when it is judged.
-      if [ -n "$like_" ]; then
-        printf '%s\n' "$like_" >"$T/$FILES.like"
-        copy_of "$like_" "$T/$FILES.new" || return 1
-      elif get owner && [ -n "$value" ]; then
-        : >"$T/$FILES.new"
-        chown "$value" "$T/$FILES.new" || return 1
+      if [ -n "$FILE_LIKE" ]; then
+        copy_of "$FILE_LIKE" "$T/$n_.new" || return 1
+      elif [ -n "$OWNER_" ]; then
+        : >"$T/$n_.new"
+        chown "$OWNER_" "$T/$n_.new" || return 1
       fi
-      get_file "w$FILES.bytes" "$T/$FILES.new" || return 1
-      get "w$FILES.newsum"
-      printf '%s\n' "$value" >"$T/$FILES.newsum"
-      STAGED=$STAGED$value' '$T/$FILES.new$NL
+      get_file "w$n_.bytes" "$T/$n_.new" || return 1
+      STAGED=$STAGED$FILE_NEWSUM' '$T/$n_.new$NL
     fi
-    FILES=$((FILES + 1))
+    n_=$((n_ + 1))
   done
 }
 
 # copy_of FILE COPY: the copy is the file's equal in owner, mode, and ACL and label where cp can carry them.
 copy_of() { { cp -a -- "$1" "$2" || cp -p -- "$1" "$2"; } 2>/dev/null; }
 
-# stage_seen ENCODED: a line "CRC SIZE PATH" (or "absent - PATH") that OpenSSH reads and that was seen so.
-stage_seen() {
-  decode "$1"
-  printf '%s\n' "$value" >>"$T/seen"
-}
-
-# stage_matches ENCODED: an Include pattern and, a line each, what it matched.
-stage_matches() {
-  decode "$1"
-  printf '%s\n' "$value" >"$T/matches.$matches_"
-  matches_=$((matches_ + 1))
-}
-
-stage_arg() {
-  decode "$1"
-  printf '%s\n' "$value" >>"$T/args"
-}
-
-stage_argv() {
-  decode "$1"
-  printf '%s\n' "$value" >>"$T/argv"
-}
-
-stage_reload() {
-  decode "$1"
-  printf '%s\n' "$value" >>"$T/reload"
-}
-
 # validate: OpenSSH's word on the whole configuration with the staged files in place, and when that was, in $JUDGED_AT
 # (empty: not in their very places). Sets $WHY on failure.
 validate() {
   JUDGED_AT=
-  : >"$T/specs"
-  each spec stage_spec
-  if [ ! -s "$T/specs" ]; then return 0; fi
+  [ -n "$SPECS" ] || return 0
   get managed && MANAGED=$value
   if get copy; then BY_COPY=yes; else BY_COPY=; fi
   live_=$CONFIG
@@ -171,16 +147,14 @@ validate() {
   else
     now
     if [ "$SIDE" = server ]; then JUDGED_AT=$NOW; fi
-    unshare -m sh "$T/run.sh" inside "$T" "$T/candidate" "$CONFIG" </dev/null >"$T/inside" 2>&1
-    inside_=$?
-    if [ "$inside_" -ne 0 ]; then
-      WHY="the candidate could not be put in place for judgement (exit $inside_): $(head -c 300 "$T/inside")"
+    inside_=$(unshare -m sh "$T/run.sh" inside "$T" "$T/candidate" "$CONFIG" </dev/null 2>&1) || {
+      WHY="the candidate could not be put in place for judgement (exit $?): $(printf '%s' "$inside_" | head -c 300)"
       return 1
-    fi
+    }
   fi
   n_=0
   while [ -f "$T/candidate.$n_" ]; do
-    line "$T/candidate.$n_.exit"
+    exit_of "$T/candidate.$n_"
     candidate_exit_=$LINE
     if [ "$n_" = 0 ] && [ -n "$wanted_dump_" ]; then
       sum_of "$T/candidate.0"
@@ -192,7 +166,7 @@ validate() {
       wanted_dump_=
       judge "$T/live" "$live_"
     fi
-    line "$T/live.$n_.exit"
+    exit_of "$T/live.$n_"
     if [ "$candidate_exit_" != 0 ] && { [ "$LINE" = 0 ] || [ "$n_" = 0 ]; }; then
       WHY="OpenSSH refuses the candidate: $(head -c 600 "$T/candidate.$n_")"
       return 1
@@ -228,7 +202,7 @@ stage_spec() {
       value="user=$member_,${value#*,}"
       ;;
   esac
-  printf '%s\n' "$value" >>"$T/specs"
+  setting spec "$value"
 }
 
 # stage_copy ENCODED: first line a path below T, the rest the file.
@@ -282,8 +256,6 @@ main() {
   get txid && TXID=$value
   get side && SIDE=$value
   get config && CONFIG=$value
-  EXE=
-  get exe && EXE=$value
   T=
   if [ "$SIDE" = client ]; then
     get client_user && user_=$value || user_=
@@ -304,10 +276,10 @@ main() {
     SESSION=
     SESSION_START=
   fi
-  stage || refuse arm not-writable "the files cannot be staged in $T (disk full?)"
+  stage || refuse arm "$CODE" "$WHY"
   # The daemon too, where there is /proc: what it knows of its files must not have changed either.
-  if [ -r /proc/self/auxv ] && get pid && pid_=$value && get identity && [ -n "$value" ]; then
-    STAGED=$STAGED$value' '/proc/$pid_/auxv$NL
+  if [ -r /proc/self/auxv ] && get identity && [ -n "$value" ]; then
+    STAGED=$STAGED$value' '/proc/$PID/auxv$NL
   fi
   if ! as_seen before "$STAGED" || [ -n "$LINKED" ]; then
     CHANGED=$CHANGED$LINKED
@@ -318,8 +290,6 @@ main() {
     refuse install changed-meanwhile "changed after it was looked at:$CHANGED"
   fi
   validate || refuse validate validate "$WHY"
-  MANAGER=
-  if get manager; then MANAGER=$value; fi
   if ! place_guard "$MANAGER"; then
     take_guard_away
     get noguard || refuse arm boot-guard "$WHY"

@@ -18,7 +18,7 @@ const STATE = "/var/lib/pulumi-ssh-keepalive";
 
 /** Moments of a transaction, in order, as conditions on its host (POSIX sh). */
 export const MOMENTS = {
-  judging: `[ -e ${STATE}/*/lock/specs ]`,
+  judging: `[ -e ${STATE}/*/lock/0.new ]`,
   ready: `grep -qs ^ready ${STATE}/*/lock/status`,
   installed: `[ -e ${OURS} ]`,
   activated: `grep -qs ^activated ${STATE}/*/lock/status`,

@@ -522,6 +522,10 @@ function changedSince(
   return changed;
 }
 
+/** Include patterns and what each matched, as a host compares them later: lines `glob PATTERN`, each with its `match PATH`. */
+export const globLines = (matches: ReadonlyMap<string, readonly string[]>): string[] =>
+  [...matches].flatMap(([pattern, found]) => [`glob ${pattern}`, ...found.map((path) => `match ${path}`)]);
+
 /** POSIX `cksum` of a byte string as the host prints it: "CRC SIZE". */
 export function sumOf(bytes: ByteString): string {
   return `${cksum(Buffer.from(bytes, "latin1"))} ${bytes.length}`;

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import type { ByteString } from "./config/types";
-import { sumOf, type TargetFacts } from "./observe";
+import { globLines, sumOf, type TargetFacts } from "./observe";
 import type { Wish } from "./plan";
 
 /** Another release may judge the same bytes otherwise. */
@@ -57,7 +57,7 @@ export function remembered(facts: TargetFacts, wish: Wish, settled: Settled): By
       : [`exe ${exe}`, `pidfile ${daemon.pidfile}`, ...daemon.argv.map((word) => `arg ${word}`)]),
     `record ${sumOf(settled.record)} ${facts.stateFolder}/record`,
     ...[...settled.sums].map(([file, sum]) => (sum === "absent -" ? `absent ${file}` : `seen ${sum} ${file}`)),
-    ...[...settled.matches].flatMap(([pattern, found]) => [`glob ${pattern}`, ...found.map((file) => `match ${file}`)]),
+    ...globLines(settled.matches),
     "end",
   ];
   return lines.some((line) => line.includes("\n")) ? undefined : `${lines.join("\n")}\n`;

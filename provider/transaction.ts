@@ -7,7 +7,7 @@ import { hostname, userInfo } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { ERROR_CODES, type ErrorCode, type Failure, isKeepaliveError, KeepaliveError, type Step } from "./errors";
 import { type Answer, type Connector, confirmScript, isRetryable, ownScript, transactionScript } from "./host";
-import { bytesOf, shown, sumOf } from "./observe";
+import { bytesOf, globLines, shown, sumOf } from "./observe";
 import type { Own, TransactionPlan } from "./plan";
 import type { Side } from "./settings";
 
@@ -205,16 +205,12 @@ function armData(connector: Connector, plan: TransactionPlan, txid: string, opti
   if (plan.dump !== undefined) add("dump", plan.dump);
   if (plan.version !== undefined) add("version", plan.version);
   if (plan.remembered !== undefined) add("remembered", plan.remembered);
-  const seen = plan.seen.map(([path, sum]) => `${sum} ${path}`);
-  const matches = [...plan.matches].flatMap(([glob, paths]) => [
-    `glob ${glob}`,
-    ...paths.map((path) => `match ${path}`),
-  ]);
-  add("seen", [...seen, ...matches, ""].join("\n"));
+  const seen = [...plan.seen.map(([path, sum]) => `${sum} ${path}`), ...globLines(plan.matches)];
+  add("seen", [...seen, ""].join("\n"));
   add("conf", [...settings, ""].join("\n"));
   // The host takes all of this line by line.
   const names = plan.changes.flatMap(({ path, like = "" }) => [path, like]);
-  if ([plan.config, ...settings, ...seen, ...matches, ...plan.specs, ...names].some((line) => line.includes("\n"))) {
+  if ([plan.config, ...settings, ...seen, ...plan.specs, ...names].some((line) => line.includes("\n"))) {
     throw new KeepaliveError({
       code: "config-not-understood",
       host: connector.name,

@@ -118,8 +118,8 @@ main() {
       each want wanted_now
     fi
   else
-    if get spec && [ "$value" != - ]; then set -- -C "$value"; else set --; fi
-    with_lines "$SSHD_ARGS" sshd_says "$EXE" -T -f "$CONFIG" "$@"
+    get spec || value=-
+    sshd_would "$CONFIG" "$value"
     each want wanted_now
   fi
   if [ -n "$WHY" ]; then

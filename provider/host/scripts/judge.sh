@@ -16,13 +16,7 @@ judge() {
     probe_=${probes_%%"$NL"*}
     probes_=${probes_#*"$NL"}
     if [ "$judged_" -ge "$from_" ]; then
-      if [ "$SIDE" = client ]; then
-        client_says "$probe_"
-      elif [ "$probe_" = - ]; then
-        with_lines "$SSHD_ARGS" sshd_says "$EXE" -T -f "$2"
-      else
-        with_lines "$SSHD_ARGS" sshd_says "$EXE" -T -f "$2" -C "$probe_"
-      fi
+      if [ "$SIDE" = client ]; then client_says "$probe_"; else sshd_would "$2" "$probe_"; fi
       if [ "$RC" != 0 ]; then
         printf '%s\n' "$RC" >"$1.$judged_.exit"
       elif [ -e "$1.$judged_.exit" ]; then

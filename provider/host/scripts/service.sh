@@ -225,12 +225,7 @@ guard_parts() {
 
 # remove_guard: takes these away.
 remove_guard() {
-  saved_=$IFS
-  IFS=$NL
-  # shellcheck disable=SC2086 # a line each; their names hold nothing that is expanded
-  set -- $GUARD_FILES
-  IFS=$saved_
-  [ $# -eq 0 ] || rm -f -- "$@"
+  [ -z "$GUARD_FILES" ] || with_lines "$GUARD_FILES" rm -f --
   if [ -n "$GUARD_SERVICE" ]; then update-rc.d "$GUARD_SERVICE" remove >/dev/null 2>&1; fi
   return 0
 }

@@ -21,8 +21,9 @@ load() {
   WAIT_PID='' WAIT_START='' OWNER_='' ACTIVATION=reload SOCKET='' ARMED_AT=0 JUDGED_AT='' CLIENT_USER='' CLIENT_HOME=''
   FORGET='' SSHD_ARGS='' DAEMON_ARGV='' RELOAD='' SPECS='' FILES=0
   while IFS= read -r line_; do
+    key_=${line_%%' '*}
     rest_=${line_#* }
-    case ${line_%%' '*} in
+    case $key_ in
       txid) TXID=$rest_ ;;
       seconds) SECONDS_=$rest_ ;;
       side) SIDE=$rest_ ;;
@@ -48,14 +49,11 @@ load() {
       reload) RELOAD=$RELOAD$rest_$NL ;;
       spec) SPECS=$SPECS$rest_$NL ;;
       path)
-        eval "PATH_$FILES=\$rest_ REAL_$FILES='' SUM_$FILES='' NEWSUM_$FILES='' LIKE_$FILES=''"
+        eval "path_$FILES=\$rest_ real_$FILES='' sum_$FILES='' newsum_$FILES='' like_$FILES=''"
         FILES=$((FILES + 1))
         ;;
       # Of the file whose path came last.
-      real) eval "REAL_$((FILES - 1))=\$rest_" ;;
-      sum) eval "SUM_$((FILES - 1))=\$rest_" ;;
-      newsum) eval "NEWSUM_$((FILES - 1))=\$rest_" ;;
-      like) eval "LIKE_$((FILES - 1))=\$rest_" ;;
+      real | sum | newsum | like) eval "${key_}_$((FILES - 1))=\$rest_" ;;
     esac
   done <"$T/conf"
 }
@@ -63,7 +61,7 @@ load() {
 # file_of N: file N, from 0: $FILE_PATH as OpenSSH names it, $FILE_REAL behind links, $FILE_SUM as seen before (or
 # "absent"), $FILE_NEWSUM of the new bytes (empty: it is to be removed), $FILE_LIKE whose owner, mode and labels it takes.
 file_of() {
-  eval "FILE_PATH=\$PATH_$1 FILE_REAL=\$REAL_$1 FILE_SUM=\$SUM_$1 FILE_NEWSUM=\$NEWSUM_$1 FILE_LIKE=\$LIKE_$1"
+  eval "FILE_PATH=\$path_$1 FILE_REAL=\$real_$1 FILE_SUM=\$sum_$1 FILE_NEWSUM=\$newsum_$1 FILE_LIKE=\$like_$1"
 }
 
 # log TEXT: one line in the transaction's log.
@@ -409,6 +407,12 @@ restore_files() {
 
 # sshd_tests: `sshd -t` on the files as they are.
 sshd_tests() { with_lines "$SSHD_ARGS" sshd_says "$EXE" -t -f "$CONFIG"; }
+
+# sshd_would CONFIG SPEC: what sshd would do with CONFIG, for the connection SPEC ("-": for everyone).
+sshd_would() {
+  if [ "$2" = - ]; then set -- "$1"; else set -- "$1" -C "$2"; fi
+  with_lines "$SSHD_ARGS" sshd_says "$EXE" -T -f "$@"
+}
 
 # writes_pidfile: the PidFile is the daemon's. sshd takes it away before it executes itself again and writes it once it
 # listens (sshd.c sighup_restart, main).
